@@ -1,0 +1,168 @@
+/* What the fuse_*.c share: the pool, a mount, a worker, and the request that a worker serves. Nobody else includes this. */
+#pragma once
+#define FUSE_USE_VERSION 314
+#include <errno.h>
+#include <fuse3/fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include "fs/fuse_mount.h"
+#include "fs/workspace.h"
+
+enum {
+    FUSE_WORKERS_DEFAULT = 4, FUSE_WORKERS_MAX = 32,
+    FUSE_PAYLOAD = 1 << 20,               /* max_write, max_pages * 4096, and the largest reply */
+    FUSE_HEADROOM = 4096,                 /* headers and short arguments in front of a payload */
+    FUSE_MINOR = 41,                      /* the protocol that we speak: 7.41 */
+    FUSE_ID_MAX = 65535,                  /* ids in the store */
+};
+#define FUSE_FOREVER 3e9                  /* timeouts: a century */
+
+/* Not in the headers of Linux 6.1. */
+enum { OP_SYNCFS = 50, OP_TMPFILE = 51, OP_STATX = 52, OP_COPY_FILE_RANGE_64 = 53 };
+
+struct sync_waiter { struct sync_waiter *next; uint64_t unique; };
+
+struct mount {
+    struct fuse_pool *pool;
+    struct workspace *ws;                 /* owned reference */
+    struct mount_opts opts;
+    int fd;                               /* /dev/fuse */
+    uint64_t dev;
+    void (*on_gone)(void *arg, struct mount *m);
+    void *arg;
+
+    _Atomic unsigned refs;                /* threads serving it + (armed) + API calls under way; at 0 it goes to pool->gone */
+    _Atomic unsigned serving;             /* threads serving it */
+    _Atomic bool armed;                   /* epoll will tell one thread of the next request */
+    _Atomic bool dead;                    /* the kernel has let go */
+    _Atomic unsigned held;                /* mount_hold()s in force */
+    _Atomic unsigned watched;             /* threads that wait for requests to end */
+    _Atomic bool inited;                  /* INIT was answered */
+    _Atomic uint64_t background;          /* READs, and WRITEs from the kernel's cache, taken so far */
+
+    pthread_mutex_t flush_lock;           /* one mount_flush at a time; outermost */
+    pthread_mutex_t sync_lock;            /* the three below; innermost but pool->lock */
+    bool syncing;                         /* a worker is in, or on the way to, ws_fsync */
+    struct sync_waiter *sync_waiters;     /* FSYNCs to answer after the next commit */
+    struct mount *next_sync;              /* pool->sync_queue; under pool->lock */
+    struct mount *next_gone;              /* pool->gone; under pool->lock */
+
+    _Atomic uint64_t requests, by_opcode[64];
+};
+
+struct worker {
+    struct fuse_pool *pool;
+    pthread_t thread;
+    bool used, ended;                     /* under pool->lock: the slot has a thread; it has ended and is to be joined */
+    bool extra;                           /* above the configured number: ends when idle */
+    _Atomic(struct mount *) cur;          /* whose request is being read or done; NULL while it waits for a disk barrier */
+    _Atomic uint64_t seq;                 /* odd while a request is being done */
+    uint64_t seen;                        /* the warden's last look at seq */
+    struct fuse_session *session;         /* decodes; has no descriptor of its own */
+    uint8_t *buf;                         /* FUSE_HEADROOM + FUSE_PAYLOAD */
+};
+
+struct fuse_pool {
+    int epfd, evfd;
+    unsigned workers;
+    pthread_mutex_t lock;                 /* what follows, and the `used`/`ended` of workers */
+    pthread_cond_t cond;                  /* a request of a watched mount ended; INIT; a mount is gone; the warden is wanted */
+    struct worker slots[FUSE_WORKERS_MAX];
+    unsigned mounts, syncing;
+    struct mount *gone, *sync_queue;
+    bool stop, seeking;
+    struct seek_job *seeks;
+    pthread_t warden;
+
+    _Atomic unsigned idle;                /* workers in epoll_wait */
+    _Atomic bool warden_up;
+    bool one_cpu;
+    _Atomic bool spinning;                /* somebody polls a descriptor; the owner of the next line but the atomics */
+    int64_t spin_credit;                  /* ns gained by looking, less what was lost */
+    _Atomic uint64_t spin_after;          /* monotonic ns */
+    _Atomic int spin_score;
+    _Atomic unsigned spin_chances;
+};
+
+/* The request in hand. Replies go through send, so that another transport can bring requests in and take replies out. */
+struct fuse_call {
+    struct mount *m;
+    struct worker *w;
+    const struct fuse_in_header *in;
+    size_t len;                           /* bytes of the request, header included */
+    uint8_t *out;                         /* FUSE_PAYLOAD bytes for the reply; overlaps the payload of a WRITE or SETXATTR */
+    int (*send)(struct fuse_call *c, struct iovec *iov, int count);   /* 0 or -errno; -ENOENT: nobody waits for it any more */
+};
+extern _Thread_local struct fuse_call *fuse_now;
+static inline struct workspace *fuse_ws(void) { return fuse_now->m->ws; }
+
+/* --- fuse_loop.c --- */
+/* Serves one request, whatever brought it. The only way in for requests. */
+void fuse_serve(struct fuse_call *c);
+/* Makes sure that another thread takes the next request: the caller is about to take long. */
+void fuse_invite(struct mount *m);
+/* The request in hand will wait for the disk and changes nothing any more: mount_hold need not wait for it. */
+void fuse_call_leave(struct fuse_call *c);
+int fuse_arm_first(struct mount *m);
+bool mount_tryref(struct mount *m);
+void mount_unref(struct mount *m);
+/* Waits until every request of m that is being done now has ended, at most limit_ms. Not from a pool thread. */
+void fuse_quiesce(struct mount *m, unsigned limit_ms);
+/* --- fuse_mount.c --- */
+static inline unsigned fuse_max_background(const struct mount_opts *o)
+{
+    return !o->max_background ? 512 : o->max_background < 65535 ? o->max_background : 65535;
+}
+void mount_finish(struct mount *m);       /* from a pool thread, refs == 0 */
+/* iov[0] is filled in. Waits for what the kernel does about it. */
+void mount_notify(struct mount *m, int code, struct iovec *iov, int count);
+/* --- fuse_raw.c --- */
+/* Handles the requests that libfuse does not know or hides something of. True: done. */
+bool fuse_raw(struct fuse_call *c);
+int fuse_reply_raw(struct fuse_call *c, int err, const void *data, size_t n);
+/* To the descriptor, from any thread. */
+int mount_send(struct mount *m, struct iovec *iov, int count);
+void mount_reply(struct mount *m, uint64_t unique, int err);
+int worker_session(struct worker *w);     /* makes the decoder */
+/* --- fuse_sync.c --- */
+void fuse_sync(struct fuse_call *c, fuse_req_t req, fuse_ino_t ino, bool datasync);
+/* --- fuse_attr.c --- */
+int id_in(const struct mount *m, uint32_t wire, uint32_t *ret);            /* -EOVERFLOW */
+uint32_t id_out(const struct mount *m, uint32_t stored);
+int cred_in(uint32_t umask, struct ws_cred *ret);                          /* of fuse_now */
+void attr_out(const struct mount *m, uint64_t ino, const struct inode *in, struct stat *ret);
+void entry_out(const struct mount *m, uint64_t ino, const struct inode *in, struct fuse_entry_param *ret);
+/* Ids inside POSIX ACLs. 0, -EINVAL, -EOVERFLOW. */
+int acl_ids_in(const struct mount *m, uint8_t *val, size_t len);
+void acl_ids_out(const struct mount *m, uint8_t *val, size_t len);
+bool is_acl_name(const char *name);
+static inline int fuse_ro(void) { return fuse_now->m->opts.ro || fuse_ws()->readonly ? -EROFS : 0; }
+/* Takes the kernel's lookup back if nobody got the reply. */
+void entry_reply(fuse_req_t req, uint64_t ino, const struct inode *in);
+
+void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi);
+void op_statfs(fuse_req_t req, fuse_ino_t ino);
+/* --- fuse_xattr.c --- */
+void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+/* --- fuse_dir.c --- */
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+/* --- fuse_data.c --- */
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off, struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi);
+void op_copy(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_info *fi, fuse_ino_t to, off_t to_off,
+             struct fuse_file_info *fo, size_t len, int flags);
+/* --- fuse_seek.c --- */
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
+/* --- fuse_ops.c --- */
+extern const struct fuse_lowlevel_ops fuse_ops;

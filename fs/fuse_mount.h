@@ -1,0 +1,44 @@
+/* The FUSE face: mounts of workspaces served by one pool of threads over all /dev/fuse descriptors. Only fuse_*.c see libfuse. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+struct workspace; struct fuse_pool; struct mount;
+
+struct mount_opts {
+    bool ro, suid, dev, noexec;           /* defaults: nosuid, nodev */
+    bool no_allow_other;
+    uint32_t uid_base;                    /* added to ids shown, subtracted from ids stored */
+    uint32_t max_background;              /* 0 = default */
+    char source[128];                     /* shown as the device in mountinfo */
+};
+/* workers 0: default (4); at least 2. More are added for a time when all are stuck. */
+int fuse_pool_new(unsigned workers, struct fuse_pool **ret);
+void fuse_pool_free(struct fuse_pool *p);                 /* all mounts must be gone */
+/* Makes a detached mount (fsmount) of the workspace, served at once; the caller attaches *ret_mountfd with move_mount(2) in its own
+ * namespace. Takes a reference on w; one mount per workspace (-EBUSY). on_gone is called from a pool thread after the kernel has let go
+ * of the mount and the workspace was committed; the mount must not be used after. -ENODEV: no /dev/fuse; -EPERM: no right to mount. */
+int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, void (*on_gone)(void *arg, struct mount *m), void *arg,
+              struct mount **ret, int *ret_mountfd);
+uint64_t mount_dev(const struct mount *m);                /* st_dev of the file system */
+/* Brings what the kernel holds dirty into the workspace: syncfs on a directory of the mount given as a descriptor opened by the caller,
+ * then waits until every WRITE that was queued by then was handled. Never call from a pool thread. 0 or -errno. */
+int mount_flush(struct mount *m, int dirfd);
+/* Holds the mount still: when it returns no request is being done and none is taken from the kernel until mount_release, so that what a
+ * program did in order is not split the wrong way round by a freeze. Callers wait meanwhile. Requests that only wait for the disk
+ * (FSYNC) do not count. Bounded: after half a second a stuck request is left alone. Holds nest. Not from a pool thread, and not around
+ * mount_flush. */
+void mount_hold(struct mount *m);
+void mount_release(struct mount *m);
+/* The mount of a workspace with a reference, or NULL; for those who have only the workspace. Takes w->lock for a moment. */
+struct mount *mount_of(struct workspace *w);
+void mount_put(struct mount *m);          /* NULL is fine */
+/* Tells the kernel that things changed under it (restore). From a non-pool thread. Errors of single notifications are normal. */
+/* Contents, attributes and listing. But with the writeback cache the kernel believes its own size and times of a regular file as long
+ * as it has the inode, so a new size is not seen before mount_inval_entry of all its names, and by those who have it open not at all:
+ * give such a file another inode number. */
+void mount_inval_inode(struct mount *m, uint64_t ino);
+void mount_inval_entry(struct mount *m, uint64_t parent, const char *name, uint32_t name_len);
+/* Cuts the connection: programs see ENOTCONN; on_gone follows. */
+void mount_abort(struct mount *m);
+struct mount_stats { uint64_t requests, by_opcode[64]; };
+void mount_stats(struct mount *m, struct mount_stats *ret);

@@ -1,0 +1,190 @@
+/*
+ * Restore.
+ *
+ * Whole, not mounted: the state before is frozen and kept as an unnamed snapshot; then the snapshot's view takes its place.
+ * Whole, mounted: the same snapshot; then the paths in which the two states differ are restored (restore_live.c). What programs change meanwhile
+ * elsewhere stays, as if done after.
+ *
+ * Paths: graft.c. Found and done in one hold of the gate and the workspace's lock: all or nothing, and no program sees a part of it. The kernel is
+ * told after, with no lock held and the mount not held: a notification may wait for a request that is under way.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "fs/fuse_mount.h"
+#include "fs/restore_internal.h"
+#include "fs/store.h"
+#include "fs/verbs_internal.h"
+
+static void tell_kernel(struct workspace *w, const struct stales *l, const struct buf *text)
+{
+    struct mount *m = mount_of(w);
+
+    for (size_t i = 0; m && i < l->count; i++) {
+        const struct stale *x = &l->v[i];
+        if (x->name.len)
+            mount_inval_entry(m, x->ino, (const char *)text->data + x->name.off, x->name.len);
+        else
+            mount_inval_inode(m, x->ino);
+    }
+    mount_put(m);
+}
+
+static uint64_t inodes_in(const struct stales *l)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < l->count; i++)
+        n += l->v[i].name.len == 0;
+    return n;
+}
+
+/* --- whole --- */
+
+static int count_change(void *arg, const struct diff_entry *e)
+{
+    (void)e;
+    ++*(uint64_t *)arg;
+    return 0;
+}
+
+static int restore_whole(struct store *s, struct workspace *w, struct view *v, const struct snap_rec *to, struct restore_report *rep)
+{
+    struct snapshot_args a = { .cause = SNAP_RESTORE, .message = "before restore" };
+    struct snap_rec *before = mem_alloc(sizeof *before);
+    struct diff_opts times = { .times = true };
+    struct view *old = NULL;
+    struct mount *m = mount_of(w);
+    int r = before ? verb_snapshot(s, w, &a, before, NULL) : -ENOMEM;
+
+    if (!r) {
+        memcpy(rep->before, before->id, sizeof rep->before);
+        r = snap_view(s, before, &old);
+    }
+    if (!r && m)
+        r = restore_live(s, w, old, v, to->id, &rep->changed);
+    else if (!r && !(r = verb_diff(s, old, v, &times, count_change, &rep->changed)))
+        r = workspace_replace(w, v, to->id);
+    mount_put(m);
+    view_unref(old);
+    free(before);
+    return r;
+}
+
+/* --- paths --- */
+
+static bool is_root(const char *path)
+{
+    path += strspn(path, "/");
+    return !*path || (path[0] == '.' && !path[1 + strspn(path + 1, "/")]);
+}
+
+/* `path` is `of` or below it: by components, however the slashes. */
+static bool is_below(const char *path, const char *of)
+{
+    for (;;) {
+        path += strspn(path, "/");
+        of += strspn(of, "/");
+        size_t n = strcspn(of, "/");
+        if (n == 0)
+            return true;
+        if (strcspn(path, "/") != n || memcmp(path, of, n))
+            return false;
+        path += n;
+        of += n;
+    }
+}
+
+static bool is_covered(const char *const *paths, unsigned count, unsigned i)
+{
+    for (unsigned k = 0; k < count; k++) {
+        if (k != i && is_below(paths[i], paths[k]) && (k < i || !is_below(paths[k], paths[i])))
+            return true;
+    }
+    return false;
+}
+
+/* The gate and the workspace's locks are held. */
+static int graft_locked(struct graft *g, const char *const *paths, size_t count, bool may_miss, struct stales *stales)
+{
+    int r = g->w->broken ? -EROFS : 0;
+
+    for (size_t i = 0; !r && i < count; i++) {
+        r = graft_path(g, paths[i]);
+        if (r == -ENOENT && may_miss)
+            r = 0;
+    }
+    if (!r)
+        r = graft_spread(g);
+    if (!r)
+        r = graft_number(g);
+    if (!r)
+        r = graft_keys(g);
+    if (!r)
+        r = graft_stales(g, stales);
+    return r ? r : graft_apply(g);
+}
+
+int restore_paths(struct store *s, struct workspace *w, struct view *v, const char *const *paths, size_t count, bool may_miss, uint64_t *ret_changed)
+{
+    struct stales stales = { 0 };
+    struct graft g;
+    struct addr root;
+    int r = view_fold_now(s, v, &root);
+
+    if (r)
+        return r;
+    r = graft_init(&g, w, &root);
+    if (!r) {
+        pthread_rwlock_wrlock(&w->gate);
+        ws_lock(w);
+        r = graft_locked(&g, paths, count, may_miss, &stales);
+        ws_unlock(w);
+        pthread_rwlock_unlock(&w->gate);
+    }
+    if (!r) {
+        r = workspace_commit(w);
+        tell_kernel(w, &stales, &g.text.text);
+        *ret_changed = inodes_in(&stales);
+    }
+    free(stales.v);
+    graft_fini(&g);
+    return r;
+}
+
+/* Without those that another of them covers. */
+static int restore_given(struct store *s, struct workspace *w, struct view *v, const char *const *paths, unsigned count, struct restore_report *rep)
+{
+    const char **own = mem_alloc(count * sizeof *own);
+    size_t n = 0;
+
+    if (!own)
+        return -ENOMEM;
+    for (unsigned i = 0; i < count; i++)
+        if (!is_covered(paths, count, i))
+            own[n++] = paths[i];
+    int r = restore_paths(s, w, v, own, n, false, &rep->changed);
+    free(own);
+    return r;
+}
+
+int verb_restore(struct store *s, struct workspace *w, const struct snap_rec *to, const char *const *paths, unsigned path_count, struct restore_report *ret)
+{
+    struct restore_report rep = { 0 };
+    bool whole = path_count == 0;
+    struct view *v;
+
+    if (w->readonly)
+        return -EROFS;
+    for (unsigned i = 0; i < path_count; i++)
+        whole = whole || is_root(paths[i]);
+    int r = snap_view(s, to, &v);
+    if (r)
+        return r;
+    r = whole ? restore_whole(s, w, v, to, &rep) : restore_given(s, w, v, paths, path_count, &rep);
+    view_unref(v);
+    if (!r && ret)
+        *ret = rep;
+    return r;
+}

@@ -1,0 +1,113 @@
+/* An open workspace: live layer over a view, and every operation on its tree. All functions are thread-safe.
+ * Results 0 or -errno as the system call would give it. `ino` are inode numbers. Permission checks are the kernel's (default_permissions). */
+#pragma once
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "fs/inode.h"
+#include "fs/object.h"
+#include "fs/view.h"
+
+struct store; struct mount; struct nlook;
+
+struct workspace {
+    struct workspace *next;               /* store->workspaces */
+    _Atomic int refs;                     /* under store->lock when it may reach 0 */
+    struct store *store;
+    struct ws_rec rec;                    /* under lock: next_ino, counters, base, live */
+    bool readonly;                        /* a mounted snapshot: no live layer */
+
+    pthread_rwlock_t gate;                /* see docs/architecture.md 5 */
+    pthread_mutex_t lock;                 /* live layer, view pointer, lookup counts, rec */
+    struct view *view;
+    struct layer *live;                   /* NULL if readonly */
+    struct space *space;                  /* of the live segment */
+    struct segment *seg;                  /* live segment, NULL until first data */
+    struct nlook *nlook;                  /* kernel lookup counts */
+    struct nlook *orphans;                /* inodes without links that the kernel still refers to */
+    bool times_only;                      /* nothing but file times changed since the last commit */
+    struct resv { uint64_t ino, slot, unit; uint32_t cap; } resv[64];   /* space set aside for slots being filled; forgotten at will */
+    bool rec_dirty;                       /* counters changed since the last commit */
+    bool seg_dirty;                       /* data was written to the live segment since its last sync */
+    bool fold_due;                        /* the view under it is to be queued once its record is durable */
+    _Atomic uint64_t synced_ns;           /* time that syncs of file data took, in all */
+    _Atomic uint64_t reuse_epoch;         /* grows when released units become free again: a read across that is done anew */
+    int broken;                           /* 0 or -EIO: a sync failed; read-only from then on */
+
+    pthread_mutex_t commit_lock;          /* one commit at a time; outside gate */
+    uint64_t commit_started, commit_finished;   /* sequence numbers; started under lock, finished under commit_lock */
+    int commit_result;                    /* of commit_finished; under commit_lock */
+    pthread_cond_t frozen;                /* with lock: a freeze made the live layer empty */
+    struct batch *pending;                /* changes taken out of the map and not yet durable */
+    uint64_t dirty_since_ns;              /* monotonic, 0 = clean */
+    _Atomic int64_t kernel_ns;            /* the latest time of a file that the kernel gave by its own clock; set by the FUSE face */
+    struct mount *mount;                  /* set by the FUSE face, for invalidation; under lock */
+};
+
+/* Open by id, from the table or the disk (its live layer is loaded; inodes without links are dropped). 0 and a reference. */
+int workspace_open(struct store *s, const char *id, struct workspace **ret);
+/* A read-only workspace over a view (a snapshot); not in the table. Takes a reference on the view. */
+int workspace_open_view(struct store *s, struct view *v, struct workspace **ret);
+struct workspace *workspace_ref(struct workspace *w);
+/* On the last one: commits, leaves the table, frees. */
+void workspace_unref(struct workspace *w);
+
+/* Durable: everything that was done before this call. Concurrent calls share one commit. 0, -EIO, -ENOSPC. */
+int workspace_commit(struct workspace *w);
+/* Freezes the present state into a view and returns it with a reference (for a clean workspace: the view it has). The base record is
+ * durable. extra->fn may add records to the same atomic batch (a snapshot record, forks) and change parent_snap in rec: the workspace's
+ * record, which is written and kept with it. It runs with the workspace's locks held: it must only fill the batch. Waits while
+ * FROZEN_MAX layers are unfolded. *ret_held_ns: how long mutations were held back (may be NULL). */
+struct freeze_extra { int (*fn)(struct freeze_extra *self, struct batch *b, const struct view *v, struct ws_rec *rec); };
+int workspace_freeze(struct workspace *w, struct freeze_extra *extra, struct view **ret, uint64_t *ret_held_ns);
+/* Puts another state under the workspace: live layer dropped (after a freeze by the caller if it is to be kept), view replaced. Durable. */
+int workspace_replace(struct workspace *w, struct view *v, const char *snap_id);
+
+struct ws_cred { uint32_t uid, gid, umask; };
+int ws_getattr(struct workspace *w, uint64_t ino, struct inode *ret);
+int ws_lookup(struct workspace *w, uint64_t parent, const char *name, uint64_t *ret_ino, struct inode *ret);   /* name "." and ".." too */
+/* Kernel references: an inode without links lives while its count is above 0. */
+void ws_nlookup_add(struct workspace *w, uint64_t ino, uint64_t n);
+void ws_forget(struct workspace *w, uint64_t ino, uint64_t n);
+
+/* Any type by mode (regular, directory, symlink with target, FIFO, socket, device with rdev). Applies default ACL or umask, BSD group on setgid directories.
+ * want_ino: 0, or a wished inode number (import): the next free one is taken. -EEXIST, -ENOTDIR, -ENOENT, -ENAMETOOLONG, -EMLINK, -EDQUOT, -ENOSPC, -EROFS.
+ * Adds one kernel lookup if nlookup. */
+int ws_create(struct workspace *w, uint64_t parent, const char *name, uint32_t mode, uint32_t rdev, const char *target,
+              const struct ws_cred *cred, uint64_t want_ino, bool nlookup, uint64_t *ret_ino, struct inode *ret);
+int ws_tmpfile(struct workspace *w, uint64_t parent, uint32_t mode, const struct ws_cred *cred, uint64_t *ret_ino, struct inode *ret);
+int ws_link(struct workspace *w, uint64_t ino, uint64_t parent, const char *name, struct inode *ret);
+int ws_unlink(struct workspace *w, uint64_t parent, const char *name);
+int ws_rmdir(struct workspace *w, uint64_t parent, const char *name);
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT. */
+int ws_rename(struct workspace *w, uint64_t from_dir, const char *from, uint64_t to_dir, const char *to, unsigned flags);
+int ws_readlink(struct workspace *w, uint64_t ino, char *out, size_t out_size, size_t *ret_len);    /* at most SYMLINK_MAX, no NUL */
+
+/* fn runs with the workspace locked: it must not call ws_* itself. Entries after cookie `after` (0: from the start; . and .. are the caller's, 1 and 2), in cookie order. fn non-zero stops (positive = full). */
+struct ws_dirent { const char *name; uint32_t name_len; uint64_t ino, cookie; uint8_t type; };      /* type: DT_*; name is NUL-terminated */
+typedef int ws_readdir_fn(void *arg, const struct ws_dirent *d, const struct inode *in);            /* in: NULL unless plus */
+int ws_readdir(struct workspace *w, uint64_t ino, uint64_t after, bool plus, ws_readdir_fn *fn, void *arg);
+
+enum { WSA_MODE = 1, WSA_UID = 2, WSA_GID = 4, WSA_SIZE = 8, WSA_ATIME = 16, WSA_MTIME = 32, WSA_CTIME = 64, WSA_ATIME_NOW = 128, WSA_MTIME_NOW = 256,
+       WSA_KILL_PRIV = 512 /* clear setuid/setgid as a write would */, WSA_BTIME = 1024 /* import only */ };
+int ws_setattr(struct workspace *w, uint64_t ino, unsigned valid, const struct inode *in, struct inode *ret);
+
+/* *ret_len bytes read, short only at the end of the file. */
+int ws_read(struct workspace *w, uint64_t ino, uint64_t off, size_t len, uint8_t *dst, size_t *ret_len);
+int ws_write(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len, bool kill_priv);
+/* The same for what the kernel had in its cache (FUSE_WRITE_CACHE): it keeps the times itself and sets them later, so they are left alone. */
+int ws_write_back(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len);
+int ws_fallocate(struct workspace *w, uint64_t ino, int mode, uint64_t off, uint64_t len);
+int ws_lseek(struct workspace *w, uint64_t ino, uint64_t off, int whence, uint64_t *ret_off);       /* SEEK_DATA, SEEK_HOLE */
+int ws_copy(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t *ret_len);
+int ws_getxattr(struct workspace *w, uint64_t ino, const char *name, uint8_t *out, size_t out_size, size_t *ret_len); /* -ENODATA, -ERANGE; size 0 asks */
+int ws_setxattr(struct workspace *w, uint64_t ino, const char *name, const uint8_t *val, size_t len, int flags, bool kill_sgid);
+int ws_listxattr(struct workspace *w, uint64_t ino, char *out, size_t out_size, size_t *ret_len);
+int ws_removexattr(struct workspace *w, uint64_t ino, const char *name);
+int ws_fsync(struct workspace *w, uint64_t ino, bool datasync);
+struct ws_statfs { uint64_t bytes_total, bytes_free, inodes_total, inodes_free; };
+int ws_statfs(struct workspace *w, struct ws_statfs *ret);
+/* Resolves a path by components from the root, no symlink followed ("" and "/" = root; ".." refused -EINVAL). */
+int ws_path(struct workspace *w, const char *path, uint64_t *ret_ino, struct inode *ret);

@@ -1,0 +1,39 @@
+/* The daemon: one store, its mounts, and the peers that ask for things. One struct owns the process. */
+#pragma once
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "snapshotd/mounts.h"
+
+struct store; struct fuse_pool;
+
+enum { PEERS_MAX = 64 };
+
+struct daemon {
+    const char *store_dir;                /* absolute */
+    struct store *store;
+    struct mounts mounts;
+    uint64_t started_ns;
+    bool had_format;                      /* the store was there before */
+
+    pthread_mutex_t lock;                 /* guards what follows; leaf: nothing is called with it held */
+    pthread_cond_t peers_changed;
+    struct peer *peers;                   /* connected, list by next */
+    unsigned peer_count;
+    uint64_t last_active_ns;              /* when the last peer left */
+    bool stopping;
+    bool stay;                            /* `coppice up` was said: no end when idle */
+    int wake_fd;                          /* eventfd: the listener looks at `stopping` */
+    int down_sock;                        /* whom to tell that all is closed, or -1 */
+};
+
+/* Asks the process to end; from any thread. */
+void daemon_stop(struct daemon *d);
+bool daemon_stopping(struct daemon *d);
+
+/* listener.c: accepts until daemon_stop(), a signal from signal_fd, or idle_exit_s without peers and mounts (0 = never). */
+void listener_run(struct daemon *d, int listen_fd, int signal_fd, unsigned idle_exit_s);
+/* peer.c: serves a connection on its own thread (takes the socket); -EBUSY: PEERS_MAX are connected, and it was told so. */
+int peer_start(struct daemon *d, int sock);
+/* Wakes all peers that wait for requests and waits until their calls are done, at most timeout_s. False: some still work. */
+bool peers_finish(struct daemon *d, unsigned timeout_s);

@@ -1,0 +1,246 @@
+#include "snapshotd/mounts_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "snapshotd/snap_proto.h"
+
+void mounts_init(struct mounts *t)
+{
+    pthread_condattr_t attr;
+
+    memset(t, 0, sizeof(*t));
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    t->next_id = 1;
+}
+
+struct timespec mounts_deadline(unsigned timeout_ms)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    ts.tv_nsec += timeout_ms % 1000 * 1000000L;
+    ts.tv_sec += timeout_ms / 1000 + ts.tv_nsec / 1000000000;
+    ts.tv_nsec %= 1000000000;
+    return ts;
+}
+
+/* With the lock. */
+static void entry_unref(struct mount_entry *e)
+{
+    if (--e->refs)
+        return;
+    free(e->dir);
+    free(e);
+}
+
+static struct mount_entry *entry_find(struct mounts *t, uint64_t id)
+{
+    for (struct mount_entry *e = t->list; e; e = e->next)
+        if (e->id == id)
+            return e;
+    return NULL;
+}
+
+struct mount_entry *mounts_entry_of(struct mounts *t, const char *object)
+{
+    for (struct mount_entry *e = t->list; e; e = e->next)
+        if (!strcmp(e->object, object))
+            return e;
+    return NULL;
+}
+
+/* From a pool thread: the kernel is done with the mount, and its workspace is committed. */
+static void on_gone(void *arg, struct mount *m)
+{
+    struct mount_entry *e = arg;
+    struct mounts *t = e->table;
+
+    (void)m;
+    pthread_mutex_lock(&t->lock);
+    e->gone = true;
+    for (struct mount_entry **at = &t->list; *at; at = &(*at)->next) {
+        if (*at != e)
+            continue;
+        *at = e->next;
+        t->count--;
+        break;
+    }
+    pthread_cond_broadcast(&t->changed);
+    while (e->users)
+        pthread_cond_wait(&t->changed, &t->lock);
+    entry_unref(e);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static struct mount_entry *entry_new(struct mounts *t, const struct mount_request *q)
+{
+    struct mount_entry *e = mem_zalloc(sizeof(*e));
+    struct timespec now;
+
+    if (!e)
+        return NULL;
+    if (q->dir && !(e->dir = mem_strdup(q->dir))) {
+        free(e);
+        return NULL;
+    }
+    clock_real(&now);
+    e->table = t;
+    e->since = now.tv_sec;
+    e->snapshot = q->snapshot;
+    e->ro = q->snapshot || q->opts.ro;
+    e->foreign = q->foreign;
+    e->pid = q->pid;
+    e->refs = 2;          /* on_gone's, and the maker's */
+    snprintf(e->object, sizeof(e->object), "%s", q->object);
+    return e;
+}
+
+/* Made outside the lock; if two make one at the same time, one is thrown away. */
+static int pool_get(struct mounts *t)
+{
+    struct fuse_pool *fresh = NULL;
+
+    pthread_mutex_lock(&t->lock);
+    bool stopping = t->stopping, there = t->pool;
+    pthread_mutex_unlock(&t->lock);
+    int r = stopping ? -ESHUTDOWN : there ? 0 : fuse_pool_new(0, &fresh);
+    if (!fresh)
+        return r;
+    pthread_mutex_lock(&t->lock);
+    if (t->stopping) {
+        r = -ESHUTDOWN;
+    } else if (!t->pool) {
+        t->pool = fresh;
+        fresh = NULL;
+    }
+    pthread_mutex_unlock(&t->lock);
+    if (fresh)
+        fuse_pool_free(fresh);
+    return r;
+}
+
+int mounts_add(struct mounts *t, const struct mount_request *q, uint64_t *ret_id, int *ret_fd)
+{
+    int r = pool_get(t);
+    if (r)
+        return r;
+    struct mount_entry *e = entry_new(t, q);
+    if (!e)
+        return -ENOMEM;
+
+    /* In the table before the mount exists: on_gone may come at any time after, and takes it out. */
+    pthread_mutex_lock(&t->lock);
+    if (t->stopping)
+        r = -ESHUTDOWN;
+    else if (!q->snapshot && mounts_entry_of(t, q->object))
+        r = -EBUSY;
+    if (r) {
+        e->refs = 1;
+        entry_unref(e);
+        pthread_mutex_unlock(&t->lock);
+        return r;
+    }
+    e->id = t->next_id++;
+    e->next = t->list;
+    t->list = e;
+    t->count++;
+    pthread_mutex_unlock(&t->lock);
+
+    struct mount *m = NULL;
+    r = mount_new(t->pool, q->w, &q->opts, on_gone, e, &m, ret_fd);
+    if (r) {
+        on_gone(e, NULL);
+    }
+    pthread_mutex_lock(&t->lock);
+    if (!r && !e->gone) {
+        e->mount = m;
+        e->dev = mount_dev(m);
+    }
+    *ret_id = e->id;
+    entry_unref(e);
+    pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+void mounts_attached(struct mounts *t, uint64_t id, bool ok)
+{
+    pthread_mutex_lock(&t->lock);
+    struct mount_entry *e = entry_find(t, id);
+    if (e && ok)
+        e->attached = true;
+    struct mount *cut = e && !ok && !e->gone ? e->mount : NULL;
+    if (cut)
+        e->users++;
+    pthread_mutex_unlock(&t->lock);
+    if (!cut)
+        return;
+    mount_abort(cut);
+    pthread_mutex_lock(&t->lock);
+    e->users--;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+int mounts_wait_gone(struct mounts *t, uint64_t id, unsigned timeout_ms)
+{
+    struct timespec end = mounts_deadline(timeout_ms);
+    int r = 0;
+
+    pthread_mutex_lock(&t->lock);
+    while (!r && entry_find(t, id)) {
+        if (t->stopping)
+            r = -ESHUTDOWN;
+        else
+            r = -pthread_cond_timedwait(&t->changed, &t->lock, &end);
+    }
+    if (!entry_find(t, id))
+        r = 0;
+    pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+static json_t *entry_json(const struct mount_entry *e)
+{
+    return json_pack("{s:I,s:s,s:b,s:b,s:b,s:b,s:o,s:i,s:I,s:I}", "mount", (json_int_t)e->id, "object", e->object, "snapshot", e->snapshot,
+                     "read_only", e->ro, "attached", e->attached, "foreign", e->foreign,
+                     "dir", e->dir ? snap_bytes(e->dir, strlen(e->dir)) : json_null(), "pid", (int)e->pid, "dev", (json_int_t)e->dev,
+                     "since", (json_int_t)e->since);
+}
+
+json_t *mounts_json(struct mounts *t, const char *object)
+{
+    json_t *all = json_array();
+
+    pthread_mutex_lock(&t->lock);
+    for (struct mount_entry *e = t->list; e; e = e->next)
+        if (!object || !strcmp(e->object, object))
+            json_array_append_new(all, entry_json(e));
+    pthread_mutex_unlock(&t->lock);
+    return all;
+}
+
+unsigned mounts_count(struct mounts *t)
+{
+    pthread_mutex_lock(&t->lock);
+    unsigned n = t->count;
+    pthread_mutex_unlock(&t->lock);
+    return n;
+}
+
+char *mounts_dir(struct mounts *t, const char *object)
+{
+    pthread_mutex_lock(&t->lock);
+    struct mount_entry *e = mounts_entry_of(t, object);
+    char *dir = e && e->dir ? mem_strdup(e->dir) : NULL;
+    pthread_mutex_unlock(&t->lock);
+    return dir;
+}

@@ -1,0 +1,108 @@
+/* Starting the daemon when none runs. Starters take a lock on the store directory itself, so exactly one daemon is started, and the losers
+ * find it running. The program detaches itself and exits when the daemon answers, so nothing here waits for a time. */
+#include "snapshotd/snap_client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "snapshotd/snap_proto.h"
+
+static int fail(struct snap_error *e, int err, const char *code, const char *what, const char *why)
+{
+    snprintf(e->code, sizeof(e->code), "%s", code);
+    snprintf(e->message, sizeof(e->message), "%s: %s", what, why);
+    return err;
+}
+
+static _Noreturn void run_child(const char *program, const char *store, bool create, unsigned idle_exit_s, int err_fd)
+{
+    char idle[24];
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int null_fd = open("/dev/null", O_RDWR);
+    if (null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(null_fd, 1) < 0 || dup2(err_fd, 2) < 0)
+        _exit(127);
+    snprintf(idle, sizeof(idle), "%u", idle_exit_s);
+    const char *argv[8] = { program, "--store", store, "--idle-exit", idle, create ? "--create" : NULL, NULL };
+    execv(program, (char *const *)argv);
+    dprintf(2, "cannot run %s: %s\n", program, strerror(errno));
+    _exit(127);
+}
+
+/* All that the starter says, without the last newline. It ends when the starter has exited and the daemon has its own log. */
+static void read_text(int fd, char *out, size_t size)
+{
+    size_t n = 0;
+    char drop[256];
+
+    for (;;) {
+        bool full = n + 1 >= size;
+        ssize_t r = full ? read(fd, drop, sizeof(drop)) : read(fd, out + n, size - 1 - n);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            break;
+        n += full ? 0 : (size_t)r;
+    }
+    while (n && out[n - 1] == '\n')
+        n--;
+    out[n] = 0;
+}
+
+static int run(const char *program, const char *store, bool create, unsigned idle_exit_s, struct snap_error *e)
+{
+    int p[2], status = 0;
+
+    if (pipe2(p, O_CLOEXEC))
+        return fail(e, -errno, "internal", "cannot start snapshotd", strerror(errno));
+    pid_t pid = fork();
+    if (!pid)
+        run_child(program, store, create, idle_exit_s, p[1]);
+    int err = errno;
+    close(p[1]);
+    if (pid < 0) {
+        close(p[0]);
+        return fail(e, -err, "internal", "cannot start snapshotd", strerror(err));
+    }
+    read_text(p[0], e->message, sizeof(e->message));
+    close(p[0]);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFEXITED(status) && !WEXITSTATUS(status))
+        return 0;
+    snprintf(e->code, sizeof(e->code), "not_started");
+    if (!e->message[0])
+        snprintf(e->message, sizeof(e->message), "snapshotd for the store %s did not start; look into its %s", store, SNAP_LOG);
+    return -ECONNREFUSED;
+}
+
+int snap_start(const char *program, const char *store, bool create, unsigned idle_exit_s, struct snap_client **ret,
+               struct snap_error *ret_err)
+{
+    ret_err->code[0] = ret_err->message[0] = 0;
+    if (create && mkdir(store, 0700) && errno != EEXIST)
+        return fail(ret_err, -errno, "no_store", store, strerror(errno));
+    _cleanup_close_ int dir = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return fail(ret_err, -errno, errno == EACCES ? "no_permission" : "no_store", store, strerror(errno));
+    while (flock(dir, LOCK_EX))
+        if (errno != EINTR)
+            return fail(ret_err, -errno, "internal", store, strerror(errno));
+    int r = snap_connect(store, ret);
+    if (r != -ECONNREFUSED)
+        return r ? fail(ret_err, r, "no_permission", store, strerror(-r)) : 0;
+    r = run(program, store, create, idle_exit_s, ret_err);
+    if (r)
+        return r;
+    r = snap_connect(store, ret);
+    return r ? fail(ret_err, r, "not_started", "snapshotd started, and ended at once", strerror(-r)) : 0;
+}

@@ -1,0 +1,35 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "snapshotd/snap_proto.h"
+#include "tools/args.h"
+
+int cmd_restore(struct tool *t, int argc, char **argv)
+{
+    const char *to = NULL;
+    const struct arg_option options[] = { { "to", 0, .val = &to }, { 0 } };
+    struct args a;
+    json_t *ans;
+
+    int r = args_parse(t, "restore", argc, argv, options, 1, -1, &a);
+    if (!r && !to)
+        r = args_usage("restore", "--to SNAPSHOT is missing");
+    if (r)
+        return r;
+    json_t *req = json_pack("{s:s,s:s,s:s}", "verb", "restore", "object", a.v[0], "to", to), *paths = json_array();
+    for (int i = 1; i < a.n; i++)
+        json_array_append_new(paths, snap_bytes(a.v[i], strlen(a.v[i])));
+    json_object_set_new(req, "paths", paths);
+    r = tool_call_state(t, req, a.v[0], &ans);
+    if (r)
+        return r;
+    if (t->json) {
+        tool_print_json(ans);
+    } else {
+        printf("%lld changed\n", (long long)field_int(ans, "changed"));
+        if (field_str(ans, "before")[0])
+            printf("the state before is kept as %s\n", field_str(ans, "before"));
+    }
+    json_decref(ans);
+    return 0;
+}

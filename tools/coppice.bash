@@ -1,0 +1,69 @@
+# bash completion for coppice
+_coppice_names() {      # workspaces and named snapshots of the store of the command line
+    local store=() i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[i]} == --store ]] && store=(--store "${COMP_WORDS[i + 1]}")
+    done
+    coppice "${store[@]}" list 2>/dev/null | awk -v what="$1" '
+        $1 == "WORKSPACE" { part = 1; next } $1 == "SNAPSHOT" { part = 2; next }
+        part == 1 && NF && what != "snapshots" { print $1 }
+        part == 2 && NF && what != "workspaces" { print $1; if ($3 != "-") print $2 "@" $3 }'
+}
+
+_coppice() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
+    local verbs="init create import mount umount snapshot fork list show log diff restore rm rename label gc stats fsck scrub export up down status doctor"
+    COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+            --store) ((i++)) ;;
+            -*) ;;
+            *) verb=${COMP_WORDS[i]}; break ;;
+        esac
+    done
+    case $prev in
+        --store) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        --to | --since) COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); return ;;
+        --from) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")); return ;;
+        --format) COMPREPLY=($(compgen -W "archive tar" -- "$cur")); return ;;
+        -o) COMPREPLY=($(compgen -W "ro nosuid nodev noexec dev suid transport=auto transport=classic uid_base=" -- "$cur")); return ;;
+        -m | -n | --at | --label | --quota | --inodes | --remove) return ;;
+    esac
+    if [[ -z $verb ]]; then
+        COMPREPLY=($(compgen -W "$verbs help --store --json --help --version" -- "$cur"))
+        return
+    fi
+    if [[ $cur == -* ]]; then
+        local options=
+        case $verb in
+            create) options="--from --bare --quota --inodes --label" ;;
+            import) options="--at --message --cross-mounts" ;;
+            mount) options="-o" ;;
+            umount) options="--lazy" ;;
+            snapshot) options="-m --message --label" ;;
+            fork) options="-n" ;;
+            log) options="--graph" ;;
+            diff) options="--stat --name-status --patch --times -z" ;;
+            restore) options="--to" ;;
+            rm) options="--with-snapshots" ;;
+            label) options="--remove" ;;
+            gc) options="--dry-run --pack" ;;
+            scrub) options="--repair" ;;
+            export) options="--since --format" ;;
+        esac
+        COMPREPLY=($(compgen -W "$options --json --store --help" -- "$cur"))
+        return
+    fi
+    local n=$((COMP_CWORD - i))
+    case $verb in
+        snapshot | restore) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")) ;;
+        fork | show | log | rename | label) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")) ;;
+        mount) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")); else COMPREPLY=($(compgen -d -- "$cur")); fi ;;
+        umount) COMPREPLY=($(compgen -d -W "$(_coppice_names)" -- "$cur")) ;;
+        diff | rm) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")) ;;
+        export) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
+        import) [[ $n == 1 ]] && COMPREPLY=($(compgen -f -- "$cur")) ;;
+        help) COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
+    esac
+}
+complete -o filenames -F _coppice coppice

@@ -1,0 +1,134 @@
+/* coppice: the command. Global options, then one verb. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/args.h"
+#include "tools/tool.h"
+
+const struct command commands[] = {
+    { "init", cmd_init, "", "Make a store.", "The directory must be new or empty. `create` and `import` do it on first use.\n" },
+    { "create", cmd_create, "WS [--from OBJECT] [--bare] [--quota BYTES] [--inodes N] [--label K=V]",
+      "Make a new workspace; prints its id.",
+      "  --from OBJECT   begin with the state of a snapshot or workspace\n  --bare          a plain tree (the default)\n"
+      "  --quota BYTES   limit of its private bytes (k, M, G, T)\n  --inodes N      limit of its inodes\n" },
+    { "import", cmd_import, "SOURCE WS [--at PATH] [-m TEXT] [--cross-mounts]",
+      "Make a workspace of a directory, a tar or a coppice archive; prints its id.",
+      "SOURCE is a directory, a tar (plain, gz, bz2, xz, zst, lz4), an archive of `coppice export`, or - for standard input.\n"
+      "It ends with the workspace's first snapshot; when it fails nothing is kept.\n"
+      "  --at PATH       put the tree under this directory of the workspace\n  -m TEXT         message of the snapshot\n"
+      "  --cross-mounts  enter other file systems under the directory\n" },
+    { "mount", cmd_mount, "OBJECT DIR [-o OPTIONS]", "Attach a workspace, or a snapshot read-only, to a directory.",
+      "  -o OPTIONS  ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic,uid_base=N; nosuid and nodev are the default\n" },
+    { "umount", cmd_umount, "OBJECT or DIR [--lazy]", "Detach it; returns when all its changes are stored.",
+      "  --lazy  at once, also while programs use it, and without waiting for them\n" },
+    { "snapshot", cmd_snapshot, "WS [NAME] [-m TEXT] [--label K=V]...", "Keep the present state of a workspace; prints the id.", "" },
+    { "fork", cmd_fork, "SOURCE NAME [-n N]", "Make a workspace from a workspace's present state or a snapshot; prints ids.",
+      "  -n N   N workspaces NAME-1 .. NAME-N, all from one state\n" },
+    { "list", cmd_list, "", "Show workspaces and snapshots.", "" },
+    { "show", cmd_show, "OBJECT", "Show one workspace or snapshot, with its sizes.", "" },
+    { "log", cmd_log, "OBJECT [--graph]", "Show the line of snapshots it stands on, newest first.",
+      "  --graph   the whole family: also what was forked from them\n" },
+    { "diff", cmd_diff, "A B [--stat] [--name-status] [--patch] [--times] [-z] [-- PATH...]",
+      "Show what is different between two snapshots or workspaces.",
+      "  --name-status  a letter and the name (the default): A added, D deleted, M modified, R renamed, T other type\n"
+      "  --stat         files and how many lines changed\n  -p, --patch    unified diff, as git's\n"
+      "  --times        also what differs only in its modification time\n"
+      "  -z             names as they are, ended by NUL (with --name-status)\n" },
+    { "restore", cmd_restore, "WS --to SNAPSHOT [PATH...]",
+      "Make a workspace, or paths in it, as they are in a snapshot; live mounts see it.",
+      "The state before is kept as a snapshot when the whole tree is restored.\n" },
+    { "rm", cmd_rm, "OBJECT... [--with-snapshots]", "Remove workspaces and snapshots.",
+      "  --with-snapshots  also the named snapshots of a workspace\n" },
+    { "rename", cmd_rename, "OBJECT NAME", "Give a workspace or snapshot another name.", "" },
+    { "label", cmd_label, "OBJECT [K=V...] [--remove K]...", "Set, remove or show labels.", "" },
+    { "gc", cmd_gc, "[--dry-run] [--pack]", "Free what nothing refers to.",
+      "  --dry-run  only count it\n  --pack     also compress cold data\n" },
+    { "stats", cmd_stats, "", "Show sizes of the store and all that is in it.", "" },
+    { "fsck", cmd_fsck, "", "Check all records of the store; status 1 if there are problems.", "" },
+    { "scrub", cmd_scrub, "[--repair]", "Read all data of the store and check it; status 1 if there are problems.",
+      "  --repair  mend what can be mended\n" },
+    { "export", cmd_export, "SNAPSHOT FILE [--since SNAPSHOT] [--format archive|tar]",
+      "Write a snapshot to a portable archive (FILE - is standard output).",
+      "  --since SNAPSHOT  only what is new since then (its archive must be imported first)\n  --format tar      a tar, complete\n" },
+    { "up", cmd_up, "", "Start the store's daemon to stay.", "" },
+    { "down", cmd_down, "", "End the store's daemon; its mounts are taken away.", "" },
+    { "status", cmd_status, "", "Show whether the daemon runs, and its mounts; status 1 if it does not.", "" },
+    { "doctor", cmd_doctor, "", "Check what this machine offers, and say what each missing thing costs.", "" },
+    { 0 },
+};
+
+static void print_usage(FILE *f)
+{
+    fputs("usage: coppice [--store DIR] [--json] VERB ...\n\nWorkspaces that snapshot and fork instantly.\n\n", f);
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(f, "  %-9s %s\n", c->name, c->summary);
+    fputs("\nThe store is --store, $COPPICE_STORE, or " STORE_DEFAULT ". `coppice VERB --help` says more.\n", f);
+}
+
+/* Options before the verb. 0; ARGS_HELP; 2. */
+static int parse_global(struct tool *t, int argc, char **argv, int *ret_at)
+{
+    int i = 1;
+
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        if (!strcmp(argv[i], "--json")) {
+            t->json = true;
+        } else if (!strncmp(argv[i], "--store=", 8)) {
+            t->store = argv[i] + 8;
+        } else if (!strcmp(argv[i], "--store") && i + 1 < argc) {
+            t->store = argv[++i];
+        } else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            print_usage(stdout);
+            return ARGS_HELP;
+        } else if (!strcmp(argv[i], "--version")) {
+            puts("coppice " COPPICE_VERSION);
+            return ARGS_HELP;
+        } else {
+            fprintf(stderr, "coppice: no such option %s, or it needs a value; `coppice --help` says more\n", argv[i]);
+            return 2;
+        }
+    }
+    *ret_at = i;
+    return 0;
+}
+
+static int run(struct tool *t, int argc, char **argv)
+{
+    if (!strcmp(argv[0], "help")) {
+        for (const struct command *c = commands; argc > 1 && c->name; c++)
+            if (!strcmp(c->name, argv[1])) {
+                args_print_help(c);
+                return 0;
+            }
+        print_usage(stdout);
+        return 0;
+    }
+    for (const struct command *c = commands; c->name; c++)
+        if (!strcmp(c->name, argv[0]))
+            return c->fn(t, argc, argv);
+    fprintf(stderr, "coppice: no such verb '%s'; `coppice --help` shows them\n", argv[0]);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    const char *store = getenv("COPPICE_STORE");
+    struct tool t = { .store = store && *store ? store : STORE_DEFAULT };
+    int at = 0;
+
+    /* A reader that goes away (a pager) ends output quietly below; a daemon that goes away is an error that we explain. */
+    signal(SIGPIPE, SIG_IGN);
+    int r = parse_global(&t, argc, argv, &at);
+    if (!r && at == argc) {
+        print_usage(stderr);
+        r = 2;
+    }
+    if (!r)
+        r = run(&t, argc - at, argv + at);
+    tool_close(&t);
+    if (fflush(stdout) && !r)
+        r = 1;
+    return r == ARGS_HELP ? 0 : r;
+}

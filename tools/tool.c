@@ -1,0 +1,142 @@
+/* Asking the daemon, and saying what it answers. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "snapshotd/snap_proto.h"
+#include "tools/progress.h"
+#include "tools/text.h"
+#include "tools/tool.h"
+
+int tool_fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    progress_clear();
+    fflush(stdout);
+    fputs("coppice: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    return 1;
+}
+
+int tool_error(struct tool *t)
+{
+    char text[sizeof(t->error.message) * 4];
+    return tool_fail("%s", text_safe(text, sizeof(text), t->error.message));
+}
+
+static int show_progress(void *arg, struct snap_client *c, const char *kind, json_t *body, int *fds, unsigned fd_count)
+{
+    json_t *bytes = json_object_get(body, "bytes");
+
+    (void)arg, (void)c, (void)fds, (void)fd_count;
+    if (!strcmp(kind, "progress") && bytes)
+        progress_bytes("", 0, (uint64_t)json_integer_value(bytes));
+    return 0;
+}
+
+/* Without words about the error. */
+static int call_quiet(struct tool *t, json_t *req, const int *fds, unsigned fd_count, json_t **ret)
+{
+    int r = snap_collect(t->client, req, fds, fd_count, show_progress, NULL, ret, &t->error);
+    progress_clear();
+    return r;
+}
+
+int tool_call_fd(struct tool *t, json_t *req, const int *fds, unsigned fd_count, json_t **ret)
+{
+    int r = tool_open(t, NEED_STORE);
+
+    if (r) {
+        json_decref(req);
+        return r;
+    }
+    return call_quiet(t, req, fds, fd_count, ret) ? tool_error(t) : 0;
+}
+
+int tool_call(struct tool *t, json_t *req, json_t **ret)
+{
+    return tool_call_fd(t, req, NULL, 0, ret);
+}
+
+int tool_mount_fd(struct tool *t, const char *object)
+{
+    json_t *ans = NULL;
+    int fd = -1, err;
+    size_t len;
+
+    if (call_quiet(t, json_pack("{s:s,s:s}", "verb", "mounts", "object", object), NULL, 0, &ans))
+        return -1;
+    json_t *m = json_array_get(json_object_get(ans, "mounts"), 0);
+    _cleanup_free_ char *dir = snap_bytes_get(json_object_get(m, "dir"), &len, &err);
+    struct stat st;
+    if (dir)
+        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && (fstat(fd, &st) || (int64_t)st.st_dev != field_int(m, "dev"))) {
+        close(fd);
+        fd = -1;
+    }
+    json_decref(ans);
+    return fd;
+}
+
+int tool_call_state(struct tool *t, json_t *req, const char *object, json_t **ret)
+{
+    int r = tool_open(t, NEED_STORE);
+
+    if (!r && call_quiet(t, json_incref(req), NULL, 0, ret)) {
+        struct snap_error first = t->error;
+        int fd = strcmp(first.code, "unreachable") ? -1 : tool_mount_fd(t, object);
+        if (fd >= 0) {
+            r = call_quiet(t, json_incref(req), &fd, 1, ret) ? tool_error(t) : 0;
+            close(fd);
+        } else {
+            t->error = first;
+            r = tool_error(t);
+        }
+    }
+    json_decref(req);
+    return r;
+}
+
+json_t *tool_mounts(struct tool *t, const char *name)
+{
+    json_t *ans, *list;
+
+    if (tool_call(t, json_pack("{s:s,s:s*}", "verb", "mounts", "object", name), &ans))
+        return NULL;
+    list = json_incref(json_object_get(ans, "mounts"));
+    json_decref(ans);
+    return list;
+}
+
+int tool_print_json(const json_t *v)
+{
+    json_dumpf(v, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    putchar('\n');
+    return 0;
+}
+
+const char *field_str(const json_t *v, const char *key)
+{
+    const char *s = json_string_value(json_object_get(v, key));
+    return s ? s : "";
+}
+
+int64_t field_int(const json_t *v, const char *key)
+{
+    return json_integer_value(json_object_get(v, key));
+}
+
+bool field_bool(const json_t *v, const char *key)
+{
+    return json_is_true(json_object_get(v, key));
+}
