@@ -62,7 +62,7 @@ static int sync_data(struct workspace *w, struct segment *seg)
     if (r < 0) {
         log_error("workspace=%s step=sync_data err=%s what=\"the workspace is read-only from now on\"", w->rec.id, errno_name(r));
         pthread_mutex_lock(&w->lock);
-        w->broken = -EIO;
+        w->broken = w->broken ? w->broken : -EIO;
         pthread_cond_broadcast(&w->frozen);
         pthread_mutex_unlock(&w->lock);
         return -EIO;
@@ -96,8 +96,9 @@ static int commit_locked(struct workspace *w)
     pthread_mutex_lock(&w->lock);
     w->commit_started++;
     if (w->broken) {
+        r = w->broken;
         pthread_mutex_unlock(&w->lock);
-        return -EIO;
+        return r;
     }
     r = collect(w, NULL, NULL);
     if (r < 0) {

@@ -97,6 +97,8 @@ static int wait_init(struct mount *m)
     while (!r && !atomic_load(&m->inited))
         r = pthread_cond_timedwait(&p->cond, &p->lock, &end);
     pthread_mutex_unlock(&p->lock);
+    if (r)
+        log_error("fuse: no INIT from the kernel within %d s", INIT_SECONDS);
     return r ? -EIO : 0;
 }
 
@@ -255,7 +257,7 @@ void mount_finish(struct mount *m)
     forget_all(m->ws);
     unclaim(m);
     r = m->ws->readonly ? 0 : workspace_commit(m->ws);
-    if (r)
+    if (r && r != -ENOENT)                /* the latter: removed as soon as the mount was gone */
         log_error("fuse: commit at unmount err=%s", errno_name(r));
     if (m->on_gone)
         m->on_gone(m->arg, m);

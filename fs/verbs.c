@@ -184,7 +184,7 @@ static int remove_open(struct workspace *w, bool with_snapshots)
         return -EBUSY;
     }
     broken = w->broken;
-    w->broken = -EIO;
+    w->broken = -ENOENT;
     pthread_mutex_unlock(&w->lock);
     r = remove_records(w->store, w->rec.id, with_snapshots);
     pthread_mutex_lock(&w->lock);

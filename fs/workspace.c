@@ -249,6 +249,8 @@ void workspace_unref(struct workspace *w)
             break;
         pthread_mutex_unlock(&s->lock);
         int r = workspace_commit(w);
+        if (r == -ENOENT)                 /* removed: nobody wants them */
+            continue;
         s->lost = s->lost || r < 0;
         if (r < 0)
             log_error("workspace=%s step=close err=%s what=\"changes since the last commit are lost\"", w->rec.id, errno_name(r));

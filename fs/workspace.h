@@ -34,7 +34,7 @@ struct workspace {
     bool fold_due;                        /* the view under it is to be queued once its record is durable */
     _Atomic uint64_t synced_ns;           /* time that syncs of file data took, in all */
     _Atomic uint64_t reuse_epoch;         /* grows when released units become free again: a read across that is done anew */
-    int broken;                           /* 0 or -EIO: a sync failed; read-only from then on */
+    int broken;                           /* 0, or read-only from now on: -EIO a sync failed; -ENOENT it was removed */
 
     pthread_mutex_t commit_lock;          /* one commit at a time; outside gate */
     uint64_t commit_started, commit_finished;   /* sequence numbers; started under lock, finished under commit_lock */
@@ -54,7 +54,7 @@ struct workspace *workspace_ref(struct workspace *w);
 /* On the last one: commits, leaves the table, frees. */
 void workspace_unref(struct workspace *w);
 
-/* Durable: everything that was done before this call. Concurrent calls share one commit. 0, -EIO, -ENOSPC. */
+/* Durable: everything that was done before this call. Concurrent calls share one commit. 0, -EIO, -ENOSPC; -ENOENT: the workspace was removed. */
 int workspace_commit(struct workspace *w);
 /* Freezes the present state into a view and returns it with a reference (for a clean workspace: the view it has). The base record is
  * durable. extra->fn may add records to the same atomic batch (a snapshot record, forks) and change parent_snap in rec: the workspace's

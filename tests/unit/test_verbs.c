@@ -355,6 +355,26 @@ static void removing_takes_a_workspace_but_not_what_was_forked_from_it(void **st
     assert_clean();
 }
 
+/* A fold under way holds the workspaces that stand on its view, and corrects their counts when it is done. */
+static void what_changes_in_a_removed_workspace_until_it_is_closed_is_not_lost_data(void **state)
+{
+    struct view *v;
+
+    create("w");
+    put("w", "f", "x");
+    struct workspace *w = open_ws("w");
+    assert_int_equal(remove_object("w", true), 0);
+    pthread_mutex_lock(&w->lock);
+    w->rec_dirty = true;
+    pthread_mutex_unlock(&w->lock);
+    assert_int_equal(workspace_commit(w), -ENOENT);
+    assert_int_equal(workspace_freeze(w, NULL, &v, NULL), -ENOENT);
+    workspace_unref(w);
+    assert_false(store->lost);
+    assert_int_equal(find("w"), -ENOENT);
+    assert_clean();
+}
+
 static void removing_a_snapshot_closes_the_gap_in_the_lineage(void **state)
 {
     struct snap_rec got;
@@ -637,6 +657,7 @@ int main(void)
         TEST(renaming_moves_the_name_and_nothing_else),
         TEST(labels_are_set_changed_and_removed_together),
         TEST(removing_takes_a_workspace_but_not_what_was_forked_from_it),
+        TEST(what_changes_in_a_removed_workspace_until_it_is_closed_is_not_lost_data),
         TEST(removing_a_snapshot_closes_the_gap_in_the_lineage),
         TEST(usage_tells_shared_from_private),
         TEST(a_verb_whose_write_fails_leaves_everything_as_it_was_and_works_later),
