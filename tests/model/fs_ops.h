@@ -79,4 +79,7 @@ struct fs_ops {
     int (*drop)(void *c, unsigned place);
     int (*sync)(void *c, unsigned ws);
     int (*care)(void *c, enum care what);
+
+    /* For a report: which step of which operation failed last, in a static buffer. May be NULL. */
+    const char *(*why)(void *c);
 };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "tests/model/check.h"
@@ -22,9 +23,22 @@ static double now_s(void) {
 
 static char now_running[700];
 
+/* Where this process and its child stand: by gdb if there is one, else what the kernel says. */
+static const char where[] = "for p in $0 $(cat /proc/$0/task/*/children); do echo \"# process $p\"; "
+    "gdb -p $p -batch -ex 'thread apply all bt 20' 2>/dev/null || for t in /proc/$p/task/*; do echo $(cat $t/comm $t/wchan); cat $t/stack; done; done";
+
 static void hung(int sig) {
     static const char what[] = "not ok: hung in: ";
+    char pid[16];
     if (write(STDOUT_FILENO, what, sizeof what - 1) < 0 || write(STDOUT_FILENO, now_running, strlen(now_running)) < 0) abort();
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    pid_t p = fork();
+    if (!p) {
+        dup2(STDOUT_FILENO, STDERR_FILENO);
+        execl("/bin/sh", "sh", "-c", where, pid, NULL);
+        _exit(127);
+    }
+    if (p > 0) waitpid(p, NULL, 0);
     abort();
 }
 
@@ -90,7 +104,9 @@ static void minimise(const struct model_target *t, struct list *l, char *why, si
 static int fail(const struct model_target *t, uint64_t seed, unsigned count, struct list *l, const char *first) {
     char why[700], w[700];
     snprintf(why, sizeof why, "%s", first);
-    printf("not ok: seed %llu, operation %zu of %u: %s\n", (unsigned long long)seed, l->n, count, why);
+    char line[600];
+    op_print(&l->v[l->n - 1], line, sizeof line);
+    printf("not ok: seed %llu, operation %zu of %u, %s: %s\n", (unsigned long long)seed, l->n, count, line, why);
     fflush(stdout);
     if (replay(t, l, w, sizeof w) == 1) {
         snprintf(why, sizeof why, "%s", w);
@@ -100,7 +116,6 @@ static int fail(const struct model_target *t, uint64_t seed, unsigned count, str
         printf("# the same list ran well when run again: not deterministic; the last operations were\n");
     }
     for (size_t i = l->n > 60 ? l->n - 60 : 0; i < l->n; i++) {
-        char line[600];
         op_print(&l->v[i], line, sizeof line);
         printf("#   %s\n", line);
     }
@@ -130,6 +145,7 @@ int model_run(const struct model_target *t, uint64_t seed, unsigned count, struc
     }
     char why[700] = "";
     if (w) snprintf(why, sizeof why, "%s", w);
+    if (w && t->ops->why) printf("# %s\n", t->ops->why(ctx));
     t->close(t->self, ctx);
     model_free(m);
     struct op *all = xalloc(l.n * sizeof *all);

@@ -32,16 +32,21 @@ static void on_gone(void *arg, struct mount *m) {
     pthread_mutex_unlock(&p->sv->lock);
 }
 
+static int say(const char *what, unsigned at, int r) {
+    fprintf(stderr, "# server: place %u: %s: %s\n", at, what, strerror(-r));
+    return r;
+}
+
 static int do_mount(struct server *s, unsigned at, int *ret_fd) {
     struct workspace *w;
     if (s->at[at].m) return -EBUSY;
     int fd, r = target_ws_get(&s->t, at, &w);
-    if (r) return r;
+    if (r) return say("open the workspace", at, r);
     struct mount_opts o = { .ro = at >= PLACES_WS, .suid = true, .source = "model" };
     s->at[at] = (struct served){ .sv = s };
-    if ((r = mount_new(s->pool, w, &o, on_gone, &s->at[at], &s->at[at].m, &fd))) return r;
+    if ((r = mount_new(s->pool, w, &o, on_gone, &s->at[at], &s->at[at].m, &fd))) return say("mount", at, r);
     s->at[at].dirfd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (s->at[at].dirfd < 0) return -errno;
+    if (s->at[at].dirfd < 0) return say("open the root", at, -errno);
     *ret_fd = fd;
     return 0;
 }
@@ -59,8 +64,7 @@ static int do_unmount(struct server *s, unsigned at) {
     while (!p->gone && !r) r = pthread_cond_timedwait(&s->changed, &s->lock, &end);
     pthread_mutex_unlock(&s->lock);
     if (r) {
-        fprintf(stderr, "# mount of place %u did not go away\n", at);
-        return -ETIMEDOUT;
+        return say("wait for the mount to go", at, -ETIMEDOUT);
     }
     p->m = NULL;
     return 0;
@@ -68,6 +72,15 @@ static int do_unmount(struct server *s, unsigned at) {
 
 static int flush(struct server *s, unsigned at) {
     return s->at[at].m ? mount_flush(s->at[at].m, s->at[at].dirfd) : 0;
+}
+
+/* A store that lost something is open again all the same, and mounts go on being served. */
+static int do_reopen(struct server *s) {
+    fuse_pool_free(s->pool);                               /* waits until the last mount has given back its workspace */
+    s->pool = NULL;
+    int r = target_ws_ops.care(&s->t, CARE_REOPEN);
+    int made = fuse_pool_new(0, &s->pool);
+    return r ? r : made;
 }
 
 static int serve(struct server *s, const struct request *q, int *ret_fd) {
@@ -80,11 +93,7 @@ static int serve(struct server *s, const struct request *q, int *ret_fd) {
     case CALL_FORK: r = flush(s, q->a); return r ? r : f->fork(&s->t, q->a, q->b);
     case CALL_RESTORE: r = flush(s, q->a); return r ? r : f->restore(&s->t, q->a, q->b, NULL);
     case CALL_DROP: r = do_unmount(s, q->a); return r ? r : f->drop(&s->t, q->a);
-    default:
-        if (q->a != CARE_REOPEN) return f->care(&s->t, (enum care)q->a);
-        fuse_pool_free(s->pool);                           /* waits until the last mount has given back its workspace */
-        r = f->care(&s->t, CARE_REOPEN);
-        return r ? r : fuse_pool_new(0, &s->pool);
+    default: return q->a == CARE_REOPEN ? do_reopen(s) : f->care(&s->t, (enum care)q->a);
     }
 }
 

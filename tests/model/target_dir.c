@@ -15,8 +15,24 @@
 #include "base/cleanup.h"
 #include "tests/model/bytes.h"
 
-static int done(long r) {
-    return r < 0 ? -errno : (int)r;
+/* The step that gave the last error, for who has to find out why it did. */
+static struct { char what[160]; int err; } last;
+
+static int failed(const char *what) {
+    last.err = errno;
+    snprintf(last.what, sizeof last.what, "%s", what);
+    return -last.err;
+}
+
+static int64_t done64(int64_t r, const char *what) {
+    return r < 0 ? failed(what) : r;
+}
+#define done(x) ((int)done64((x), #x))
+
+static const char *d_why(void *c) {
+    static char out[240];
+    snprintf(out, sizeof out, "last failing step: %s: %s", last.err ? last.what : "none", strerror(last.err));
+    return out;
 }
 
 struct spot { int dir; const char *name; char link[64]; };
@@ -27,7 +43,12 @@ static void spot_fini(struct spot *s) {
 
 static int get(struct target_dir *t, unsigned at) {
     if (t->root[at] >= 0) return t->root[at];
-    return t->get ? t->get(t, at) : -EBADF;
+    int r = t->get ? t->get(t, at) : -EBADF;
+    if (r < 0) {
+        errno = -r;
+        failed("mounting the place");
+    }
+    return r;
 }
 
 /* name is "." for the root. */
@@ -38,7 +59,7 @@ static int walk(struct target_dir *t, unsigned at, const char *path, struct spot
     char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
     struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH };
     ret->dir = (int)syscall(SYS_openat2, root, parent, &how, sizeof how);
-    int r = ret->dir < 0 ? -errno : 0;
+    int r = ret->dir < 0 ? failed("openat2 of the parent") : 0;
     free(parent);
     ret->name = !*path ? "." : slash ? slash + 1 : path;
     return r;
@@ -163,7 +184,7 @@ static int d_read(void *c, unsigned at, const char *path, uint64_t off, size_t n
     int r = walk(c, at, path, &s);
     if (r) return r;
     _cleanup_close_ int fd = openat(s.dir, s.name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return -errno;
+    if (fd < 0) return failed("openat of the file");
     return done(pread(fd, dst, n, (off_t)off));
 }
 
@@ -172,9 +193,9 @@ static int64_t d_data(void *c, unsigned at, const char *path, uint64_t off, int 
     int r = walk(c, at, path, &s);
     if (r) return r;
     _cleanup_close_ int fd = openat(s.dir, s.name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return -errno;
+    if (fd < 0) return failed("openat of the file");
     int64_t pos = lseek(fd, (off_t)off, whence);
-    return pos < 0 ? -errno : pos;
+    return done64(pos, "lseek");
 }
 
 static int d_readlink(void *c, unsigned at, const char *path, char *out, size_t size) {
@@ -239,13 +260,13 @@ static int d_readdir(void *c, unsigned at, const char *path, unsigned step, read
     if (S_ISLNK(st.st_mode)) return -ELOOP;
     if (!S_ISDIR(st.st_mode)) return -ENOTDIR;
     int fd = openat(s.dir, s.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return -errno;
+    if (fd < 0) return failed("openat of the directory");
     _cleanup_(closedir_p) DIR *d = fdopendir(fd);
     unsigned n = 0;
     for (;;) {
         errno = 0;
         struct dirent *e = readdir(d);
-        if (!e) return -errno;
+        if (!e) return errno ? failed("readdir") : 0;
         if (step && ++n % step == 0) seekdir(d, telldir(d));     /* going on from a cookie */
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
         if ((r = fn(arg, e->d_name, e->d_type))) return r;
@@ -263,7 +284,7 @@ static int d_open(void *c, unsigned at, const char *path, unsigned h, uint32_t c
     if (!create && S_ISLNK(st.st_mode)) return -ELOOP;
     if (!create && !S_ISREG(st.st_mode)) return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
     int fd = openat(s.dir, s.name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | (create ? O_CREAT | O_EXCL : 0), create & 07777);
-    if (fd < 0) return -errno;
+    if (fd < 0) return failed("openat of the file");
     t->h[h] = fd;
     t->h_at[h] = at;
     return 0;
@@ -279,7 +300,7 @@ static int d_tmpfile(void *c, unsigned at, const char *dir, unsigned h, uint32_t
     if (S_ISLNK(st.st_mode)) return -ELOOP;
     if (!S_ISDIR(st.st_mode)) return -ENOTDIR;
     int fd = openat(s.dir, s.name, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-    if (fd < 0) return -errno;
+    if (fd < 0) return failed("openat of the file");
     t->h[h] = fd;
     t->h_at[h] = at;
     return 0;
@@ -327,7 +348,7 @@ static int d_pwrite(void *c, unsigned h, uint64_t off, const uint8_t *src, size_
 static int d_append(void *c, unsigned h, const uint8_t *src, size_t n) {
     struct target_dir *t = c;
     if (t->h[h] < 0) return -EBADF;
-    if (fcntl(t->h[h], F_SETFL, O_APPEND)) return -errno;
+    if (fcntl(t->h[h], F_SETFL, O_APPEND)) return failed("fcntl");
     int r = done(write(t->h[h], src, n));
     fcntl(t->h[h], F_SETFL, 0);
     return r;
@@ -337,11 +358,11 @@ static int d_map_write(void *c, unsigned h, uint64_t off, const uint8_t *src, si
     struct target_dir *t = c;
     struct stat st;
     if (t->h[h] < 0) return -EBADF;
-    if (fstat(t->h[h], &st)) return -errno;
+    if (fstat(t->h[h], &st)) return failed("fstat");
     if (!n || off + n > (uint64_t)st.st_size) return -EINVAL;
     uint64_t start = off & ~4095ull;
     uint8_t *p = mmap(NULL, (size_t)(off - start) + n, PROT_READ | PROT_WRITE, MAP_SHARED, t->h[h], (off_t)start);
-    if (p == MAP_FAILED) return -errno;
+    if (p == MAP_FAILED) return failed("mmap");
     memcpy(p + (off - start), src, n);
     if (n % 3 == 0) msync(p, (size_t)(off - start) + n, MS_SYNC);
     munmap(p, (size_t)(off - start) + n);
@@ -364,13 +385,13 @@ static int d_copy(void *c, unsigned from, uint64_t from_off, unsigned to, uint64
     if (t->h[from] < 0 || t->h[to] < 0) return -EBADF;
     if (t->h_at[from] != t->h_at[to]) return -EXDEV;
     struct stat st;
-    if (fstat(t->h[from], &st)) return -errno;
+    if (fstat(t->h[from], &st)) return failed("fstat");
     uint64_t there = from_off < (uint64_t)st.st_size ? (uint64_t)st.st_size - from_off : 0;
     if (len > there) len = there;         /* the copy itself may make the file longer */
     while (sum < len) {
         loff_t a = (loff_t)(from_off + sum), b = (loff_t)(to_off + sum);
         ssize_t n = copy_file_range(t->h[from], &a, t->h[to], &b, len - sum, 0);
-        if (n < 0) return -errno;
+        if (n < 0) return failed("copy_file_range");
         if (!n) break;
         sum += (uint64_t)n;
     }
@@ -381,7 +402,7 @@ static int64_t d_seek(void *c, unsigned h, uint64_t off, int whence) {
     struct target_dir *t = c;
     if (t->h[h] < 0) return -EBADF;
     int64_t pos = lseek(t->h[h], (off_t)off, whence);
-    return pos < 0 ? -errno : pos;
+    return done64(pos, "lseek");
 }
 
 static int d_fsync(void *c, unsigned h) {
@@ -400,7 +421,7 @@ static int d_sync(void *c, unsigned ws) {
     int root = get(c, ws);
     if (root < 0) return root;
     _cleanup_close_ int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -errno : done(syncfs(fd));
+    return fd < 0 ? failed("openat of the root") : done(syncfs(fd));
 }
 
 const struct fs_ops target_dir_ops = {
@@ -411,6 +432,7 @@ const struct fs_ops target_dir_ops = {
     .tmpfile = d_tmpfile, .close = d_close, .link_handle = d_link_handle, .fstat = d_fstat, .pread = d_pread, .pwrite = d_pwrite,
     .append = d_append, .map_write = d_map_write, .ftruncate = d_ftruncate, .fallocate = d_fallocate, .copy = d_copy, .seek = d_seek,
     .fsync = d_fsync, .snapshot = d_snapshot, .fork = d_fork, .restore = d_restore, .drop = d_drop, .sync = d_sync, .care = d_care,
+    .why = d_why,
 };
 
 void target_dir_init(struct target_dir *t) {
