@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "fs/fuse_pool.h"
 
 #ifndef SPIN_NS
@@ -127,7 +128,9 @@ static enum fetched fetch(struct worker *w, struct mount *m, size_t *ret_len)
             atomic_store(&m->dead, true);
             r = FETCH_DEAD;
         }
-        /* EAGAIN: nothing there. ENOENT: its caller was killed. EINTR. All: come back by epoll. */
+        /* EAGAIN: nothing there. ENOENT: its caller was killed. EINTR. All: come back by epoll. With others a caller got EIO. */
+        else if (n < 0 && errno != EAGAIN && errno != ENOENT && errno != EINTR)
+            log_error("fuse: request err=%s", errno_name(errno));
     }
     passed(w, m);
     return r;

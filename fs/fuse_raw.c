@@ -32,6 +32,13 @@ struct statx_out {
     } st;
 };
 
+/* The kernel gives a caller EIO whose reply it could not take: that must not go unseen. */
+static void reply_failed(const struct fuse_call *c, int r)
+{
+    if (r < 0 && r != -ENOENT && r != -ENODEV)
+        log_error("fuse: reply opcode=%u err=%s", c->in->opcode, errno_name(r));
+}
+
 int mount_send(struct mount *m, struct iovec *iov, int count)
 {
     return writev(m->fd, iov, count) < 0 ? -errno : 0;
@@ -49,7 +56,10 @@ int fuse_reply_raw(struct fuse_call *c, int err, const void *data, size_t n)
     struct fuse_out_header h = { .len = (uint32_t)(sizeof h + n), .error = err, .unique = c->in->unique };
     struct iovec iov[2] = { { &h, sizeof h }, { (void *)data, n } };
 
-    return c->send(c, iov, n ? 2 : 1);
+    int r = c->send(c, iov, n ? 2 : 1);
+
+    reply_failed(c, r);
+    return r;
 }
 
 /* --- the library's two hooks --- */
@@ -70,8 +80,7 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *arg)
     r = fuse_now->send(fuse_now, iov, count);
     if (!r)
         return (ssize_t)n;
-    if (r != -ENOENT && r != -ENODEV)
-        log_error("fuse: reply opcode=%u err=%s", fuse_now->in->opcode, errno_name(r));
+    reply_failed(fuse_now, r);
     errno = ENOENT;                       /* about any other error the library would write to stderr */
     return -1;
 }
