@@ -1,0 +1,69 @@
+/* A sandbox: a workspace that runs, or may. Main loop only.
+ *
+ *   ASLEEP --need--> STARTING --agent ready--> RUNNING --idle--> FROZEN --need--> RUNNING
+ *     ^                 | failed                  | idle, sleep, stop     | idle
+ *     +-----------------+<------ STOPPING <-------+<----------------------+
+ * Every change of state runs to its end before the next begins; who asks meanwhile waits for it (a list of waiters per box), so calls never meet half a state.
+ * A box exists in the table for every workspace of kind root or bare that was asked for through this API or has a configuration; it costs a record when asleep.
+ * References: a box is freed when it was deleted and nobody holds a reference. */
+#pragma once
+#include <jansson.h>
+#include "sandbox/agent_link.h"
+#include "sandbox/launch_proto.h"
+#include "sandbox/sandboxd.h"
+
+enum box_state { BOX_ASLEEP, BOX_STARTING, BOX_RUNNING, BOX_FREEZING, BOX_FROZEN, BOX_THAWING, BOX_STOPPING, BOX_DELETING };
+struct execs; struct sessions;
+struct box_config {                       /* box/ID.json; written atomically */
+    json_t *env, *labels, *mounts;        /* objects; [{source, path, read_only}] */
+    struct launch_limits limits;
+    uint64_t disk_bytes;
+    double freeze_s, sleep_s;             /* of idleness; 0: never. Defaults 60 and 900 */
+    double timeout_s;                     /* wall time of one run of the sandbox, 0: none */
+};
+struct box {
+    struct sandboxd *sd;
+    unsigned refs;
+    char id[LAUNCH_NAME], name[LAUNCH_NAME];
+    bool bare;                            /* attached at /workspace under a throw-away root */
+    enum box_state state;
+    struct box_config config;
+    /* while it runs */
+    struct agent_link *link;
+    int dir_fd;                           /* a directory in its mount: given to snapshotd with calls about it */
+    struct execs *execs;                  /* exec.h; empty when asleep */
+    struct sessions *sessions;            /* kept over sleep */
+    unsigned holds;                       /* activity: executions, terminals, open requests */
+    uint64_t idle_since_ns, started_ns;
+    uint64_t cpu_before_us, egress_bytes; /* of former runs */
+    /* box.c's own */
+    struct box_private *p;
+};
+struct box *box_ref(struct box *b);
+void box_unref(struct box *b);
+
+/* By id or name; also asks snapshotd for a workspace that is not in the table. fn(box) or fault workspace not found. */
+typedef void box_fn(void *arg, struct box *b, const struct fault *fault);
+void box_get(struct sandboxd *sd, const char *id_or_name, box_fn *fn, void *arg);
+/* Makes it RUNNING, whatever it was, and adds a hold that the caller gives back with box_release(). On fault there is no hold. */
+void box_need(struct box *b, box_fn *fn, void *arg);
+void box_hold(struct box *b);             /* it is RUNNING */
+void box_release(struct box *b);
+/* By hand. fn when it is so. snapshot: take one first (sleep), or not (stop: processes end, files stay). */
+void box_freeze(struct box *b, box_fn *fn, void *arg);
+void box_sleep(struct box *b, bool snapshot, box_fn *fn, void *arg);
+void box_delete(struct box *b, box_fn *fn, void *arg);
+const char *box_state_name(enum box_state s);   /* "asleep", "starting", "running", "freezing", "frozen", ... */
+/* The public description (interfaces.md 3). Owned. */
+json_t *box_json(const struct box *b);
+/* All names are [a-z0-9][a-z0-9._-]{0,63}; made-up ones are 26 characters of base32 (bridge). */
+void box_make_name(char out[LAUNCH_NAME]);
+/* Hooks of the other parts, called on changes of state: */
+struct box_hooks {
+    void (*started)(struct box *b);       /* link is ready (also after adoption: then the agent's EXEC_STATE frames follow through frame()) */
+    void (*frame)(struct box *b, struct frame *f);    /* a frame of the agent that is not an answer to an agent_link_ask */
+    void (*stopping)(struct box *b);      /* link is about to go: end everything that waits for it, with a reason */
+};
+void boxes_set_hooks(struct boxes *bs, const struct box_hooks *h);
+struct boxes *boxes_new(struct sandboxd *sd);
+void boxes_each(struct boxes *bs, void (*fn)(void *arg, struct box *b), void *arg);

@@ -1,0 +1,71 @@
+/* The HTTP side of sandboxd, on libsoup 3: routing, authentication, strict bodies, errors, streams with back-pressure. Handlers run on the main loop and answer when they like. */
+#pragma once
+#include <jansson.h>
+#include "sandbox/http/codes.h"
+#include "sandbox/sandboxd.h"
+
+struct http_call;                         /* one request; valid until it is answered and, for streams, ended; http_on_gone tells when a client left before */
+typedef void http_fn(struct http_call *c);
+enum { ROUTE_JSON = 1,                    /* body: at most HTTP_JSON_MAX bytes of JSON (or empty = {}), collected before the handler runs; application/json required on native routes */
+       ROUTE_STREAM = 2,                  /* body: the handler takes it with http_body() */
+       ROUTE_WEBSOCKET = 4, ROUTE_OPEN = 8 /* no token */, ROUTE_BRIDGE = 16 /* unknown fields ignored, its error codes */ };
+enum { HTTP_JSON_MAX = 1 << 20, HTTP_JSON_DEPTH = 32 };
+/* path: "/v1/sandbox/{id}/exec"; a last "{path*}" takes the rest, slashes included, percent-decoded once ("" refused where the handler says so).
+ * doc: JSON text of the OpenAPI operation object (summary, parameters, requestBody, responses); tests hold every route to have one. */
+struct http_route { const char *method, *path; unsigned flags; http_fn *fn; const char *doc; };
+void http_add(struct http *h, const struct http_route *routes);          /* ends with method NULL */
+struct http *http_new(struct sandboxd *sd);
+/* Starts to serve on the inherited sockets. token_sha256: hex or NULL (then no TCP). 0 or -errno. */
+int http_serve(struct http *h, int unix_fd, int tcp_fd, const char *token_sha256, const char *tcp_text);
+
+/* --- the request --- */
+struct sandboxd *http_sandboxd(struct http_call *c);
+const char *http_param(struct http_call *c, const char *name);           /* path parameter, decoded; never NULL for those of the route */
+const char *http_query(struct http_call *c, const char *name);           /* decoded, or NULL */
+bool http_query_u64(struct http_call *c, const char *name, uint64_t *io); /* absent: unchanged, true; bad: answered 400, false */
+bool http_query_bool(struct http_call *c, const char *name, bool *io);
+const char *http_header(struct http_call *c, const char *name);
+json_t *http_json(struct http_call *c);                                  /* borrowed; an object */
+/* json_unpack_ex into a strict shape ('!' : unknown fields refused, by name; not on bridge routes). False: answered 400 invalid_request naming the field. */
+bool http_unpack(struct http_call *c, const char *fmt, ...);
+bool http_wants_ndjson(struct http_call *c), http_wants_json(struct http_call *c);   /* Accept: application/x-ndjson; application/json */
+/* The handler's own state, freed with free_fn when the call is over, however it ends. */
+void http_set_state(struct http_call *c, void *p, void (*free_fn)(void *));
+void *http_state(struct http_call *c);
+void http_on_gone(struct http_call *c, void (*fn)(void *state));          /* the client left before the end of the answer; the call is over after it returns */
+
+/* --- the body (ROUTE_STREAM) --- */
+/* data: n > 0: a piece (valid during the call); return false to pause (then http_body_resume). n == 0: the end. gone: http_on_gone. */
+typedef bool http_body_fn(void *state, const uint8_t *p, size_t n);
+void http_body(struct http_call *c, http_body_fn *fn);
+void http_body_resume(struct http_call *c);
+
+/* --- answers: exactly one of these --- */
+void http_reply(struct http_call *c, unsigned status, json_t *body);      /* steals; NULL: no body */
+void http_reply_bytes(struct http_call *c, unsigned status, const char *type, const void *p, size_t n);
+void http_set_header(struct http_call *c, const char *name, const char *value);    /* before the reply */
+void http_fail(struct http_call *c, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void http_fault(struct http_call *c, const struct fault *f);
+/* A stream. length: of the body if known, else -1 (chunked). */
+void http_stream(struct http_call *c, unsigned status, const char *type, int64_t length);
+/* Queues a piece (copied). What is queued and not yet on the wire: http_queued(). The on_sent hook comes when that falls: give the source credit there. */
+void http_write(struct http_call *c, const void *p, size_t n);
+size_t http_queued(struct http_call *c);
+void http_on_sent(struct http_call *c, void (*fn)(void *state, size_t n));           /* n bytes went out since the last call */
+void http_end(struct http_call *c);
+void http_abort(struct http_call *c);                                                /* the answer cannot be finished: the connection is cut, so the client sees it */
+/* Events over http_stream: SSE, or NDJSON by Accept ({"event": NAME, ...data}). A comment every 15 s keeps SSE alive. data: stolen. id: -1 none. */
+void http_events(struct http_call *c);
+void http_event(struct http_call *c, const char *name, json_t *data, int64_t id);
+void http_event_raw(struct http_call *c, const char *name, const char *data, size_t n, int64_t id);   /* data has no newline */
+
+/* --- WebSocket (ROUTE_WEBSOCKET): the handler calls http_websocket() to accept, or fails the call before --- */
+struct http_ws_ops {
+    void (*message)(void *state, bool text, const uint8_t *p, size_t n);
+    void (*sent)(void *state, size_t n);      /* bytes that went out: for credit */
+    void (*closed)(void *state);              /* after it the call is over */
+};
+void http_websocket(struct http_call *c, const struct http_ws_ops *ops);
+void http_ws_send(struct http_call *c, bool text, const void *p, size_t n);
+size_t http_ws_queued(struct http_call *c);
+void http_ws_close(struct http_call *c, unsigned code, const char *reason);
