@@ -1,7 +1,7 @@
-/* Every disk call of a workload fails once: `faults [SECONDS [SEED [CLASS N]]]`. For each class of calls (reads, writes, syncs, opens, names, space) the
- * calls of a workload are counted; then the n-th fails with EIO or ENOSPC, comes short, or fails from then on. What must hold: no operation
- * answers anything but the right answer or an error; nothing hangs or dies; after a restart without faults fsck is clean and all that was
- * acknowledged is there. Few n are left out within the time: they are taken in an order that spreads. */
+/* Every disk call of a workload fails once: `faults [SECONDS [SEED [CLASS N]]]` (default: tests/lib/seed.h). For each class of calls (reads, writes,
+ * syncs, opens, names, space) the calls of a workload are counted; then the n-th fails with EIO or ENOSPC, comes short, or fails from then on.
+ * What must hold: no operation answers anything but the right answer or an error; nothing hangs or dies; after a restart without faults fsck is
+ * clean and all that was acknowledged is there. Few n are left out within the time: they are taken in an order that spreads. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "tests/crash/crash_child.h"
 #include "tests/crash/shim.h"
+#include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
 #include "tests/model/bytes.h"
 
@@ -131,7 +132,7 @@ int main(int argc, char **argv) {
     shim_exec(argv);
     shim_find(&shim);
     double seconds = argc > 1 ? atof(argv[1]) : 50, end = now_s() + seconds;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) * 1000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : test_seed();
     unsigned long tried = 0, there = 0;
     int failed = 0;
     log_threshold = LOG_ERROR_;

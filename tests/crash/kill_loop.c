@@ -1,4 +1,5 @@
-/* kill -9 at random moments, in a loop on one store: `kill_loop [SECONDS [SEED]]`. On failure the store is kept and its path printed. */
+/* kill -9 at random moments, in a loop on one store: `kill_loop [SECONDS [SEED]]` (default: tests/lib/seed.h). On failure the store is kept and its
+ * path printed. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "tests/crash/crash_child.h"
+#include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
 #include "tests/model/bytes.h"
 
@@ -94,7 +96,7 @@ static int one_store(uint64_t seed, unsigned long *kills) {
 
 int main(int argc, char **argv) {
     double seconds = argc > 1 ? atof(argv[1]) : 50, end = now_s() + seconds;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) * 1000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : test_seed();
     unsigned long kills = 0;
     int failed = 0;
     log_threshold = LOG_ERROR_;

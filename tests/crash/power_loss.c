@@ -1,5 +1,5 @@
-/* Power loss at any moment: `power_loss [SECONDS [SEED [CUT]]]`. A workload is recorded below the C library (shim.c), RocksDB included; then for
- * many records of the log a disk that forgets (disk_image.c) is made, opened, checked and judged (history.h). */
+/* Power loss at any moment: `power_loss [SECONDS [SEED [CUT]]]` (default: tests/lib/seed.h). A workload is recorded below the C library (shim.c),
+ * RocksDB included; then for many records of the log a disk that forgets (disk_image.c) is made, opened, checked and judged (history.h). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "tests/crash/crash_child.h"
 #include "tests/crash/disk_image.h"
 #include "tests/crash/shim.h"
+#include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
 #include "tests/model/bytes.h"
 
@@ -110,7 +111,7 @@ int main(int argc, char **argv) {
     shim_exec(argv);
     shim_find(&shim);
     double seconds = argc > 1 ? atof(argv[1]) : 50, end = now_s() + seconds;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) * 1000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : test_seed();
     size_t only = argc > 3 ? strtoull(argv[3], NULL, 0) : 0;
     unsigned long tried = 0, logs = 0;
     int failed = 0;

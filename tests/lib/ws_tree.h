@@ -12,6 +12,8 @@
 #include "fs/limits.h"
 #include "fs/workspace.h"
 
+#include "tests/lib/seed.h"
+
 static uint64_t rng_state;
 static uint64_t rng(void)
 {
@@ -23,12 +25,8 @@ static uint64_t rng(void)
 
 static void seed_of(const char *test)
 {
-    const char *env = getenv("SEED");
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    rng_state = env ? strtoull(env, NULL, 0) : (uint64_t)ts.tv_nsec * 2654435761u + (uint64_t)getpid();
-    print_message("%s: SEED=%llu\n", test, (unsigned long long)rng_state);
+    rng_state = test_seed();
+    print_message("%s: COPPICE_SEED=%llu\n", test, (unsigned long long)rng_state);
     rng_state |= 1;
 }
 

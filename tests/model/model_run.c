@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "tests/lib/seed.h"
 #include "tests/model/check.h"
 #include "tests/model/op.h"
 
@@ -162,7 +163,7 @@ int model_main(const struct model_target *t, const char *name, int argc, char **
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGALRM, hung);
     double seconds = argc > 1 ? atof(argv[1]) : 45, end = now_s() + seconds;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) * 1000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : test_seed();
     unsigned count = argc > 3 ? (unsigned)atoi(argv[3]) : 0;
     struct model_result res = {0};
     int failed = 0;

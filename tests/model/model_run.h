@@ -14,5 +14,6 @@ struct model_target {
 struct model_result { unsigned long runs, ops; };
 /* One run of count operations. 0; 1: failed (printed with seed and minimal list); 2: could not run. */
 int model_run(const struct model_target *t, uint64_t seed, unsigned count, struct model_result *res);
-/* The whole program: `PROGRAM [SECONDS [SEED [OPS]]]`; random seeds until the time is over, or one. Prints a closing line. */
+/* The whole program: `PROGRAM [SECONDS [SEED [OPS]]]`; one run after the other, from SEED up (default:
+ * tests/lib/seed.h, always the same; COPPICE_SEED=random for others), until the time is over or one fails. Prints a closing line. */
 int model_main(const struct model_target *t, const char *name, int argc, char **argv);

@@ -19,6 +19,7 @@
 #include "fs/verbs.h"
 #include "fs/view.h"
 #include "fs/workspace.h"
+#include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
 
 enum { MOUNTS = 2, TEST_SECONDS = 240 };
@@ -298,11 +299,8 @@ unsigned count_entries(const char *dir)
 
 unsigned long long seed_of(const char *what)
 {
-    const char *s = getenv("COPPICE_SEED");
-    struct timespec t;
+    unsigned long long seed = test_seed();
 
-    clock_gettime(CLOCK_REALTIME, &t);
-    unsigned long long seed = s ? strtoull(s, NULL, 0) : (unsigned long long)t.tv_sec * 1000003 + (unsigned long long)t.tv_nsec;
     printf("# %s: COPPICE_SEED=%llu\n", what, seed);
     fflush(stdout);
     return seed;

@@ -65,4 +65,4 @@ void tick(void);
 static inline bool later(struct timespec a, struct timespec b) { return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec; }
 static inline bool equal(struct timespec a, struct timespec b) { return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec; }
 unsigned count_entries(const char *dir);
-unsigned long long seed_of(const char *what);                  /* $COPPICE_SEED or the clock; printed */
+unsigned long long seed_of(const char *what);                  /* tests/lib/seed.h; printed */

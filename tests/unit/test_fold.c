@@ -28,6 +28,8 @@
 #include "fs/view.h"
 #include "fs/workspace.h"
 
+#include "tests/lib/seed.h"
+
 enum { FILES = 8, SIZE_MAX_ = 5 * SLOT };
 
 static char dir[64];
@@ -89,7 +91,7 @@ static struct workspace *make_ws(const char *name, char id[ID_MAX])
 
 static int setup(void **state)
 {
-    seed = (unsigned)time(NULL) ^ (unsigned)getpid() * 7919;
+    seed = (unsigned)test_seed();
     snprintf(dir, sizeof dir, "/tmp/X-fold-XXXXXX");
     assert_non_null(mkdtemp(dir));
     assert_int_equal(store_init(dir), 0);

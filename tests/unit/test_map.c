@@ -8,11 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "fs/key.h"
 #include "fs/map.h"
+
+#include "tests/lib/seed.h"
 
 enum { KEYS = 3000, ROUNDS = 20000 };
 
@@ -141,7 +142,7 @@ static void random_changes_agree_with_a_sorted_array(void **state)
     struct map *m = map_new();
     uint8_t val[5000];
 
-    rng_state = (uint64_t)time(NULL);
+    rng_state = test_seed();
     print_message("seed %llu\n", (unsigned long long)rng_state);
     make_keys();
     for (unsigned round = 0; round < ROUNDS; round++) {

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -17,6 +16,8 @@
 #include "fs/key.h"
 #include "fs/meta.h"
 #include "fs/node_cache.h"
+
+#include "tests/lib/seed.h"
 
 /* Where the source tree is: the tests run in the build directory. */
 static const char *source_path(const char *rel)
@@ -39,10 +40,8 @@ static uint64_t rng(void)
 
 static void seed(const char *test)
 {
-    const char *env = getenv("SEED");
-
-    rng_state = env ? strtoull(env, NULL, 0) : (uint64_t)time(NULL) * 2654435761u + (uint64_t)getpid();
-    print_message("%s: SEED=%llu\n", test, (unsigned long long)rng_state);
+    rng_state = test_seed();
+    print_message("%s: COPPICE_SEED=%llu\n", test, (unsigned long long)rng_state);
     rng_state |= 1;
 }
 

@@ -19,6 +19,8 @@
 #include "tools/patch.h"
 #include "tools/text.h"
 
+#include "tests/lib/seed.h"
+
 static void quoted(const char *in, size_t n, const char *want)
 {
     struct buf b = BUF_INIT;
@@ -108,8 +110,8 @@ static size_t random_text(char *out, size_t max_lines, unsigned kinds, unsigned 
 
 static unsigned the_seed(void)
 {
-    unsigned seed = getenv("SEED") ? (unsigned)atoi(getenv("SEED")) : (unsigned)getpid();
-    printf("SEED=%u\n", seed);
+    unsigned seed = (unsigned)test_seed();
+    printf("COPPICE_SEED=%u\n", seed);
     return seed;
 }
 

@@ -17,6 +17,8 @@
 #include "base/wire.h"
 #include "snapshotd/snap_proto.h"
 
+#include "tests/lib/seed.h"
+
 static void put_raw(struct buf *b, const char *body)
 {
     buf_put_u32(b, (uint32_t)strlen(body));
@@ -148,8 +150,8 @@ static void a_message_over_the_limit_is_not_sent(void **state)
 static void random_bytes_survive_as_json(void **state)
 {
     (void)state;
-    unsigned seed = getenv("SEED") ? (unsigned)atoi(getenv("SEED")) : (unsigned)getpid();
-    printf("SEED=%u\n", seed);
+    unsigned seed = (unsigned)test_seed();
+    printf("COPPICE_SEED=%u\n", seed);
     for (int round = 0; round < 2000; round++) {
         uint8_t in[64];
         size_t n = (size_t)(rand_r(&seed) % 64), back_n;

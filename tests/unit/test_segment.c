@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -18,6 +17,8 @@
 #include "base/io.h"
 #include "fs/limits.h"
 #include "fs/segment.h"
+
+#include "tests/lib/seed.h"
 
 static char dir[64];
 static int dirfd_;
@@ -418,7 +419,7 @@ static void space_hands_out_only_what_is_free(void **state)
 {
     static uint8_t model[MODEL_UNITS];
     static struct piece held[8192];
-    unsigned seed = (unsigned)time(NULL) ^ (unsigned)getpid(), count = 0;
+    unsigned seed = (unsigned)test_seed(), count = 0;
     struct space *s = space_new();
     uint64_t high = 0;
     bool committing = false;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -15,6 +14,8 @@
 #include "fs/meta.h"
 #include "fs/node_cache.h"
 #include "fs/tree.h"
+
+#include "tests/lib/seed.h"
 
 /* --- a store of nodes --- */
 
@@ -57,10 +58,8 @@ static uint64_t rng(void)
 
 static void seed_of(const char *test, uint64_t fixed)
 {
-    const char *env = getenv("SEED");
-
-    rng_state = env ? strtoull(env, NULL, 0) : fixed ? fixed : (uint64_t)time(NULL) * 2654435761u + (uint64_t)getpid();
-    print_message("%s: SEED=%llu\n", test, (unsigned long long)rng_state);
+    rng_state = fixed ? fixed : test_seed();
+    print_message("%s: COPPICE_SEED=%llu\n", test, (unsigned long long)rng_state);
     rng_state |= 1;
 }
 

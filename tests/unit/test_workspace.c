@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -22,6 +21,7 @@
 #include "fs/verbs.h"
 #include "fs/workspace.h"
 #include "fs/ws_internal.h"
+#include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
 
 static const struct store_options options = { .node_cache_bytes = 8 << 20, .chunk_cache_bytes = 8 << 20, .no_background = true };
@@ -201,7 +201,7 @@ static void content_is_what_was_written_over_freezes_folds_and_reopening(void **
     struct fixture *f = *state;
     struct shadow files[3] = { 0 };
 
-    rng_state = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : (uint64_t)time(NULL);
+    rng_state = test_seed();
     print_message("seed %llu\n", (unsigned long long)rng_state);
     for (int i = 0; i < 3; i++) {
         char name[8] = { 'f', (char)('0' + i) };
