@@ -96,6 +96,7 @@ static int wait_init(struct mount *m)
     pthread_mutex_lock(&p->lock);
     while (!r && !atomic_load(&m->inited))
         r = pthread_cond_timedwait(&p->cond, &p->lock, &end);
+    r = atomic_load(&m->inited) ? 0 : r;  /* both at once, after a pause of the whole machine */
     pthread_mutex_unlock(&p->lock);
     if (r)
         log_error("fuse: no INIT from the kernel within %d s", INIT_SECONDS);

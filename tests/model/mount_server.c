@@ -62,10 +62,9 @@ static int do_unmount(struct server *s, unsigned at) {
     int r = 0;
     pthread_mutex_lock(&s->lock);
     while (!p->gone && !r) r = pthread_cond_timedwait(&s->changed, &s->lock, &end);
+    bool gone = p->gone;
     pthread_mutex_unlock(&s->lock);
-    if (r) {
-        return say("wait for the mount to go", at, -ETIMEDOUT);
-    }
+    if (!gone) return say("wait for the mount to go", at, -ETIMEDOUT);
     p->m = NULL;
     return 0;
 }
