@@ -1,7 +1,7 @@
 /* File operations between sandboxd and a worker of the agent, over one stream socket per operation.
  *
- * Request (in FILE_OP): u8 op, u32 flags FILE_*, u32 mode, u64 off, u64 len, u32 depth, path string, path2 string, extra string (If-Match address, excludes separated by NUL...
- * as u16 count and strings). Paths are absolute or relative to the user's home; resolved inside the sandbox by the worker, with the user's rights:
+ * Request (in FILE_OP): u8 op, u32 flags FILE_*, u32 mode, u64 off, u64 len, u32 depth, path string, path2 string, then extra: u16 count (<= FILE_EXTRA_MAX) and
+ * strings: of WRITE at most one, the If-Match address; of TREE_OUT the excludes. Paths are absolute or relative to the user's home; resolved inside the sandbox by the worker, with the user's rights:
  * openat2 RESOLVE_NO_MAGICLINKS, never on procfs, never opening what is not a regular file or directory (O_NONBLOCK, fstat first).
  *
  * On the socket the worker first sends a head: u32 n (<= FILE_HEAD_MAX), then n bytes: i32 status (0 or -errno), string error step, and if 0 a file_stat (for STAT,
@@ -24,7 +24,7 @@
 
 enum file_op { FILE_STAT = 1, FILE_READ, FILE_WRITE, FILE_LIST, FILE_MKDIR, FILE_REMOVE, FILE_MOVE, FILE_COPY, FILE_CHMOD, FILE_TREE_OUT, FILE_TREE_IN };
 enum { FILE_NOFOLLOW = 1, FILE_PARENTS = 2, FILE_RECURSIVE = 4, FILE_EXCL = 8, FILE_APPEND = 16, FILE_ADDRESS = 32 /* compute the address in STAT */, FILE_REPLACE = 64 /* MOVE, COPY: over what is there */ };
-enum { FILE_HEAD_MAX = 64 * 1024, FILE_CHUNK_MAX = 256 * 1024, FILE_DEPTH_MAX = 1024, FILE_ADDRESS_MAX = 40 };
+enum { FILE_HEAD_MAX = 64 * 1024, FILE_CHUNK_MAX = 256 * 1024, FILE_DEPTH_MAX = 1024, FILE_ADDRESS_MAX = 64, FILE_EXTRA_MAX = 1024 };
 #define FILE_BROKEN UINT32_MAX
 
 struct file_request { uint8_t op; uint32_t flags, mode, depth; uint64_t off, len; char path[4096], path2[4096]; char **extra; unsigned extra_count; };

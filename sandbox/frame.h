@@ -29,16 +29,18 @@ enum frame_type {
     /* to the agent */
     FRAME_HELLO = 1,      /* arg version. Answer: WELCOME, EXEC_STATE for each execution that is kept, then SYNCED */
     FRAME_EXEC,           /* id; flags EXEC_*; body: exec_spec (below). Answer: STARTED or FAILED; later EXITED */
-    FRAME_READ,           /* id execution, arg seq from which, body: u32 reader, u32 credit bytes, u8 READ_* flags. A new position for that reader */
+    FRAME_READ,           /* id execution, arg seq, body: u32 reader, u32 credit bytes, u8 READ_* flags. Of a new reader: it reads from arg (0, or too early: from what is
+                           * kept). Of one that is there: an acknowledgement, it has what is before arg, and its position stays. Either way DATA comes up to arg + credit;
+                           * what a HOLD reader has not acknowledged is kept. READ_HOLD may change each time */
     FRAME_UNREAD,         /* id, body: u32 reader. It is gone */
     FRAME_STDIN,          /* id, bytes. At most STDIN_WINDOW not yet acknowledged (STDIN_ACK); more is a protocol error and is dropped */
-    FRAME_STDIN_CLOSE,    /* id */
+    FRAME_STDIN_CLOSE,    /* id. Of a terminal: its end-of-file character is typed */
     FRAME_SIGNAL,         /* id, arg signal, flags SIGNAL_*; answer: RESULT */
     FRAME_RESIZE,         /* id, body: u16 cols, u16 rows; answer: none */
     FRAME_FORGET,         /* id: an ended execution's log and state go */
     FRAME_FILE_OP,        /* id; 1 descriptor (the worker's end); body: user string, then file_request (file_proto.h). Answer: FAILED, or none */
-    FRAME_PORT_WAIT,      /* id, arg port, body: u32 timeout_ms. RESULT 0 when something accepts on 127.0.0.1, [::1] or 0.0.0.0, -ETIMEDOUT */
-    FRAME_DIAL,           /* id, arg port. RESULT with one connected TCP socket, or -errno */
+    FRAME_PORT_WAIT,      /* id, arg port, body: u32 timeout_ms. RESULT 0 when something accepts on 127.0.0.1, [::1] or 0.0.0.0, -ETIMEDOUT, -ECANCELED; -EAGAIN: WAITS_MAX wait already */
+    FRAME_DIAL,           /* id, arg port. RESULT with one connected (blocking) TCP socket, or -errno; -EAGAIN: DIALS_MAX are under way */
     FRAME_CANCEL,         /* id of a PORT_WAIT */
     FRAME_SHUTDOWN,       /* arg milliseconds: SIGTERM to all, SIGKILL after that, then the agent exits (and with it all) */
     /* from the agent */
@@ -49,7 +51,7 @@ enum frame_type {
     FRAME_FAILED,         /* id; body: i32 -errno, string step ("exec", "cwd", "user", "limit", ...): nothing runs */
     FRAME_DATA,           /* id, flags stream (STREAM_*), arg seq of the first byte; body: u32 reader, u32 lost bytes before, bytes */
     FRAME_DATA_END,       /* id, arg end seq; body: u32 reader. It has had everything, and no more comes */
-    FRAME_EXITED,         /* id, arg end seq at that time; body: exit_info */
+    FRAME_EXITED,         /* id, arg end seq at that time: all that it had written is before it; body: exit_info. What children that go on write comes later, until DATA_END */
     FRAME_STDIN_ACK,      /* id, arg bytes consumed in all; flags 1: the program closed its stdin, drop the rest */
     FRAME_RESULT,         /* id; body: i32 0 or -errno */
     FRAME_GONE,           /* id: the agent has forgotten this ended execution (its bound of kept ones was reached) */
@@ -61,6 +63,9 @@ enum { SIGNAL_GROUP = 1, SIGNAL_TREE = 2 };   /* neither: the process; GROUP: it
 enum { STREAM_OUT = 1, STREAM_ERR = 2, STREAM_TTY = 3 };
 enum { STDIN_WINDOW = 256 * 1024, RING_DEFAULT = 256 * 1024, RING_MAX = 8 << 20, CREDIT_DEFAULT = 256 * 1024 };
 enum { EXECS_MAX = 4096, EXECS_KEPT = 64, READERS_MAX = 32, ARGV_MAX = 4096 };       /* at once; ended ones kept, oldest forgotten first; per execution */
+enum { WAITS_MAX = 256, DIALS_MAX = 256, WORKERS_MAX = 64, WORKERS_QUEUED_MAX = 256 };             /* at once; more FILE_OPs than queue: FAILED -EAGAIN */
+enum { HOLD_GRACE_MS = 10000 };            /* after HELLO what HOLD readers of the former sandboxd had not acknowledged is kept so long, then a full ring overwrites */
+enum { AGENT_UID = 65533 };                /* of the agent and its supervisors in the sandbox; nothing runs as it, /proc is mounted with gid=AGENT_UID */
 
 struct frame { uint8_t type, flags; uint32_t id; uint64_t arg; const uint8_t *body; size_t n; int fds[FRAME_FDS_MAX]; unsigned fd_count; };
 /* Receives one packet into buf (FRAME_MAX bytes); body points into it, descriptors are owned by the caller. 1: a frame; 0: the other side is gone;
@@ -73,7 +78,7 @@ int frame_send(int sock, uint8_t type, uint8_t flags, uint32_t id, uint64_t arg,
  * user string ("user", "root", or "UID" or "UID:GID"), cwd string ("" = home), u16 argc, argc strings, u16 envc, envc strings "K=V".
  * The whole spec must fit one frame; a larger one goes as a memfd descriptor with the same bytes (at most EXEC_SPEC_MAX) and an empty body. */
 enum { EXEC_SPEC_MAX = 1 << 20 };
-struct exec_spec {
+struct exec_spec {                             /* of exec_spec_get(): all in one block, which argv begins */
     uint32_t ring, credit, timeout_ms;
     uint16_t cols, rows;
     char *user, *cwd;                      /* owned, as all of it */
@@ -84,7 +89,10 @@ void exec_spec_put(struct buf *b, const struct exec_spec *s);
 int exec_spec_get(const uint8_t *p, size_t n, struct exec_spec *ret);      /* 0; -EBADMSG; -ENOMEM. Strict: no trailing bytes, no NUL in strings, 1..ARGV_MAX of argv */
 void exec_spec_fini(struct exec_spec *s);
 
-/* How it ended: exactly what waitid() and wait4() said. Either code (exited) or signal (killed) is meaningful. */
+/* How it ended: exactly what wait4() said. Killed: signal is not 0 and code is 0. Exited: signal is 0 and code is 0..255. Nobody knows (its supervisor inside the
+ * sandbox was killed, as by the OOM killer, and then all that was left of the execution was killed): signal is 0 and code is EXIT_UNKNOWN; never made up from
+ * anything else. oom is left 0 by the agent, which cannot see the memory group: sandboxd sets it from the launcher's count of OOM kills. */
+enum { EXIT_UNKNOWN = -1 };
 struct exit_info { int32_t code, signal; uint64_t user_us, sys_us, wall_us, peak_kb; uint8_t core, timed_out, oom; };   /* oom: the kernel's OOM killer ended a process of the sandbox meanwhile and this died of SIGKILL */
 enum { EXIT_INFO_BYTES = 4 + 4 + 8 * 4 + 3 };
 void exit_info_put(struct buf *b, const struct exit_info *e);
