@@ -45,7 +45,8 @@ enum frame_type {
     FRAME_SHUTDOWN,       /* arg milliseconds: SIGTERM to all, SIGKILL after that, then the agent exits (and with it all) */
     /* from the agent */
     FRAME_WELCOME = 64,   /* arg version; body: u64 start of the agent (CLOCK_BOOTTIME ns), u64 layers that the self-test proved (confine.h) */
-    FRAME_EXEC_STATE,     /* id, flags EXEC_* | STATE_*; body: u32 pid, u64 first seq kept, u64 next seq, u64 start_ns; if STATE_EXITED: exit_info; argv[0] string */
+    FRAME_EXEC_STATE,     /* id, flags EXEC_* | STATE_*; body: u32 pid, u64 first seq kept, u64 next seq, u64 start_ns, u64 bytes of stdin received, u64 bytes of it consumed (as
+                           * STDIN_ACK counts them); if STATE_EXITED: exit_info; argv[0] string. EXEC_STDIN: its stdin is open still */
     FRAME_SYNCED,
     FRAME_STARTED,        /* id; body: u32 pid (in the sandbox) */
     FRAME_FAILED,         /* id; body: i32 -errno, string step ("exec", "cwd", "user", "limit", ...): nothing runs */
@@ -59,6 +60,7 @@ enum frame_type {
 };
 enum { EXEC_TTY = 1, EXEC_STDIN = 2, EXEC_READ = 4, STATE_EXITED = 64, STATE_OOM = 128 };  /* EXEC_READ: reader 0 reads from 0 with HOLD and the credit of the spec */
 enum { READ_HOLD = 1 };
+#define READ_ON UINT64_MAX
 enum { SIGNAL_GROUP = 1, SIGNAL_TREE = 2 };   /* neither: the process; GROUP: its process group; TREE: everything that descends from it, daemonised or not (for SIGKILL: until none is left) */
 enum { STREAM_OUT = 1, STREAM_ERR = 2, STREAM_TTY = 3 };
 enum { STDIN_WINDOW = 256 * 1024, RING_DEFAULT = 256 * 1024, RING_MAX = 8 << 20, CREDIT_DEFAULT = 256 * 1024 };
