@@ -192,7 +192,7 @@ int archive_parse_header(struct archive_in *in)
     memcpy(h->root.b, root, ADDR_BYTES);
     memcpy(h->base.b, base, ADDR_BYTES);
     h->delta = flags & ARCHIVE_DELTA;
-    if ((h->kind != WS_BARE && h->kind != WS_ROOT) || h->next_ino < 2 || h->next_ino >= INO_IMPORT / 2 ||
+    if (h->kind < WS_BARE || h->kind > WS_HOST || h->next_ino < 2 || h->next_ino >= INO_IMPORT / 2 ||
         (!h->delta && !addr_is_zero(&h->base)) || (h->snap.name[0] && !object_name_valid(h->snap.name)))
         return archive_bad(in, "header");
     /* The record must be one that this store would write itself. */

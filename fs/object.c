@@ -177,7 +177,7 @@ int ws_rec_decode(const uint8_t *p, size_t n, struct ws_rec *ret)
     x.seq = get_u64(&r);
     get_str(&r, x.parent_snap, sizeof x.parent_snap);
     good = good && !r.bad && get_labels(&r, &x.labels);
-    good = good && id_has_prefix(x.id, "ws-") && object_name_valid(x.name) && (kind == WS_BARE || kind == WS_ROOT);
+    good = good && id_has_prefix(x.id, "ws-") && object_name_valid(x.name) && kind >= WS_BARE && kind <= WS_HOST;
     good = good && x.base && x.live && snap_id_or_empty(x.parent_snap);
     if (finish(&r, good) < 0)
         return -EUCLEAN;
@@ -224,7 +224,7 @@ int snap_rec_decode(const uint8_t *p, size_t n, struct snap_rec *ret)
     get_str(&r, x.message, sizeof x.message);
     good = good && !r.bad && get_labels(&r, &x.labels);
     good = good && id_has_prefix(x.id, "snap-") && (!x.name[0] || object_name_valid(x.name)) && id_has_prefix(x.ws_id, "ws-") &&
-           object_name_valid(x.ws_name) && snap_id_or_empty(x.parent) && x.base && cause >= SNAP_USER && cause <= SNAP_AUTO && kind <= WS_ROOT;
+           object_name_valid(x.ws_name) && snap_id_or_empty(x.parent) && x.base && cause >= SNAP_USER && cause <= SNAP_AUTO && kind <= WS_HOST;
     if (finish(&r, good) < 0)
         return -EUCLEAN;
     *ret = x;

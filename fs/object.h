@@ -19,7 +19,8 @@ struct base_rec {
 struct label { char key[LABEL_KEY_MAX + 1], val[LABEL_VAL_MAX + 1]; };
 struct labels { uint32_t count; struct label l[LABEL_MAX]; };
 
-enum ws_kind { WS_BARE = 1, WS_ROOT = 2 };
+/* ROOT: a sandbox's whole /; HOST: the same, made from the built-in template: /usr is an empty directory on which the host's is put. */
+enum ws_kind { WS_BARE = 1, WS_ROOT = 2, WS_HOST = 3 };
 /* Key 'w' id. */
 struct ws_rec {
     char id[ID_MAX], name[OBJECT_NAME_MAX + 1];

@@ -258,6 +258,12 @@ static json_t *id_or_null(const char *id)
     return id[0] ? json_string(id) : json_null();
 }
 
+/* A root on the host's /usr says so; others have all that they need in them. */
+static json_t *template_json(enum ws_kind kind)
+{
+    return kind == WS_HOST ? json_string(TEMPLATE_HOST) : json_null();
+}
+
 json_t *ws_json(struct call *c, const struct ws_rec *w)
 {
     json_t *at = mounts_json(&c->d->mounts, w->id), *first = json_array_get(at, 0);
@@ -265,8 +271,8 @@ json_t *ws_json(struct call *c, const struct ws_rec *w)
     bool mounted = first != NULL;
 
     json_decref(at);
-    return json_pack("{s:s,s:s,s:s,s:I,s:o,s:b,s:o,s:I,s:I,s:o,s:b,s:I}", "id", w->id, "name", w->name, "kind",
-                     w->kind == WS_ROOT ? "root" : "bare", "created", (json_int_t)w->created, "snapshot", id_or_null(w->parent_snap),
+    return json_pack("{s:s,s:s,s:s,s:o,s:I,s:o,s:b,s:o,s:I,s:I,s:o,s:b,s:I}", "id", w->id, "name", w->name, "kind",
+                     w->kind >= WS_ROOT ? "root" : "bare", "template", template_json(w->kind), "created", (json_int_t)w->created, "snapshot", id_or_null(w->parent_snap),
                      "mounted", mounted, "dir", dir, "quota_bytes", (json_int_t)w->quota_bytes, "quota_inodes", (json_int_t)w->quota_inodes,
                      "labels", labels_json(&w->labels), "importing", ws_importing(w), "seq", (json_int_t)w->seq);
 }
@@ -278,8 +284,8 @@ json_t *snap_json(struct call *c, const struct snap_rec *s)
     struct ws_rec w;
     bool there = !ws_rec_get(c->store->meta, s->ws_id, &w);
 
-    return json_pack("{s:s,s:o,s:s,s:s,s:s,s:o,s:I,s:s,s:o,s:o,s:I}", "id", s->id, "name", id_or_null(s->name), "workspace",
-                     there ? w.name : s->ws_name, "workspace_id", s->ws_id, "kind", s->kind == WS_ROOT ? "root" : "bare", "parent",
+    return json_pack("{s:s,s:o,s:s,s:s,s:s,s:o,s:o,s:I,s:s,s:o,s:o,s:I}", "id", s->id, "name", id_or_null(s->name), "workspace",
+                     there ? w.name : s->ws_name, "workspace_id", s->ws_id, "kind", s->kind >= WS_ROOT ? "root" : "bare", "template", template_json(s->kind), "parent",
                      id_or_null(s->parent), "created", (json_int_t)s->created, "cause", cause, "message",
                      snap_bytes(s->message, strlen(s->message)), "labels", labels_json(&s->labels), "seq", (json_int_t)s->seq);
 }

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "snapshotd/mounts.h"
+#include "snapshotd/template.h"
 
 struct store; struct fuse_pool;
 
@@ -13,6 +14,7 @@ struct daemon {
     const char *store_dir;                /* absolute */
     struct store *store;
     struct mounts mounts;
+    struct template template;
     uint64_t started_ns;
     bool had_format;                      /* the store was there before */
 

@@ -260,6 +260,7 @@ static int daemon_init(struct daemon *d, const char *store)
 
     *d = (struct daemon){ .store_dir = store, .started_ns = clock_mono_ns(), .last_active_ns = clock_mono_ns(), .down_sock = -1 };
     mounts_init(&d->mounts);
+    template_init(&d->template);
     pthread_mutex_init(&d->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -280,8 +281,10 @@ static void finish(struct daemon *d)
         log_warn("some mounts did not end in time");
         clean = false;
     }
-    if (clean)
+    if (clean) {
+        template_fini(&d->template);
         store_close(d->store);
+    }
     if (d->down_sock >= 0) {
         json_t *ok = json_pack("{s:{s:b}}", "ok", "clean", clean);
         snap_send(d->down_sock, ok, NULL, 0);

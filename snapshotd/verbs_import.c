@@ -153,13 +153,16 @@ static int import_into(struct call *c, const struct ws_rec *rec, const char *at,
 int verb_do_import(struct call *c)
 {
     struct labels mark = { .count = 1 };
-    const char *name, *message = "";
+    const char *name, *message = "", *kind = "bare";
     _cleanup_free_ char *at = NULL;
     json_t *where = NULL;
     struct ws_rec rec;
     size_t len;
 
-    int r = call_args(c, ",s:s,s?o,s?s", "name", &name, "at", &where, "message", &message);
+    int r = call_args(c, ",s:s,s?o,s?s,s?s", "name", &name, "at", &where, "message", &message, "kind", &kind);
+    bool root = !strcmp(kind, "root");
+    if (!r && !root && strcmp(kind, "bare"))
+        r = call_bad(c, "kind is \"bare\" or \"root\"");
     if (!r && where && !(at = snap_bytes_get(where, &len, &r)))
         r = r == -ENOMEM ? r : call_bad(c, "at is a path");
     if (!r && c->fd_count != 1)
@@ -169,7 +172,7 @@ int verb_do_import(struct call *c)
     if (strlen(message) > MESSAGE_MAX)
         return call_bad(c, "the message is too long");
     strcpy(mark.l[0].key, LABEL_IMPORTING);
-    struct create_args a = { .name = name, .kind = WS_BARE, .labels = &mark };
+    struct create_args a = { .name = name, .kind = root ? WS_ROOT : WS_BARE, .labels = &mark };
     r = verb_create(c->store, &a, &rec);
     if (r)
         return call_name_errno(c, r, "import into", name);

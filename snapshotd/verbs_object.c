@@ -15,20 +15,44 @@ static int list_ws(void *arg, const struct ws_rec *w)
     return call_more(c, "workspaces", ws_json(c, w));
 }
 
+/* The template and its snapshots are nobody's work: they are shown when asked for. */
+struct listing { struct call *c; bool all; char template_id[ID_MAX]; };
+
+static int list_some_ws(void *arg, const struct ws_rec *w)
+{
+    struct listing *l = arg;
+
+    if (template_labels(&w->labels)) {
+        if (!ws_importing(w))
+            strcpy(l->template_id, w->id);
+        if (!l->all)
+            return 0;
+    }
+    return list_ws(l->c, w);
+}
+
 static int list_snap(void *arg, const struct snap_rec *s)
 {
-    return call_more(arg, "snapshots", snap_json(arg, s));
+    struct listing *l = arg;
+
+    if (!l->all && (template_labels(&s->labels) || !strcmp(s->ws_id, l->template_id)))
+        return 0;
+    return call_more(l->c, "snapshots", snap_json(l->c, s));
 }
 
 int verb_list(struct call *c)
 {
-    int r = call_args(c, "");
+    struct listing l = { .c = c };
+    int all = 0;
+
+    int r = call_args(c, ",s?b", "all", &all);
     if (r)
         return r;
+    l.all = all;
     /* A record that cannot be read must not hide the others: fsck names it. */
-    r = ws_rec_each(c->store->meta, list_ws, c);
+    r = ws_rec_each(c->store->meta, list_some_ws, &l);
     if (!r)
-        r = snap_rec_each(c->store->meta, list_snap, c);
+        r = snap_rec_each(c->store->meta, list_snap, &l);
     if (r)
         return call_errno(c, r, "list the store", NULL);
     c->result = json_pack("{s:[],s:[]}", "workspaces", "snapshots");
@@ -217,13 +241,38 @@ int verb_log(struct call *c)
 
 /* --- changes --- */
 
+/* What it is made from: the template's snapshot if it is to be a root and nothing else was said. */
+static int create_source(struct call *c, const char **from, const char *kind, char template_id[ID_MAX], struct object *ret)
+{
+    bool host = *from ? template_named(c, *from) : kind && !strcmp(kind, "root");
+    int r = host ? template_get(c, template_id) : 0;
+
+    if (r)
+        return r;
+    if (host)
+        *from = template_id;
+    return *from ? call_object(c, "create a workspace from", *from, ret) : 0;
+}
+
+/* Without a word it is of the kind of its source. A root on the host's /usr stays one. */
+static enum ws_kind create_kind(const char *kind, const struct object *from)
+{
+    enum ws_kind of = !from ? WS_BARE : object_is_snapshot(from) ? from->snap.kind : from->ws.kind;
+
+    if (kind && !strcmp(kind, "bare"))
+        return WS_BARE;
+    return kind && of != WS_HOST ? WS_ROOT : of;
+}
+
 int verb_do_create(struct call *c)
 {
     const char *name, *from = NULL, *kind = NULL;
     json_int_t bytes = 0, inodes = 0;
     json_t *labels = NULL;
+    char template_id[ID_MAX];
     struct labels lab;
     struct ws_rec w;
+    struct object o;
 
     int r = call_args(c, ",s:s,s?s,s?s,s?I,s?I,s?o", "name", &name, "from", &from, "kind", &kind, "quota_bytes", &bytes, "quota_inodes",
                       &inodes, "labels", &labels);
@@ -233,10 +282,9 @@ int verb_do_create(struct call *c)
         return r;
     if (bytes < 0 || inodes < 0 || (kind && strcmp(kind, "bare") && strcmp(kind, "root")))
         return call_bad(c, "kind is \"bare\" or \"root\", quotas are not negative");
-    struct object o;
-    if (from && (r = call_object(c, "create a workspace from", from, &o)))
+    if ((r = create_source(c, &from, kind, template_id, &o)))
         return r;
-    struct create_args a = { .name = name, .kind = kind && !strcmp(kind, "root") ? WS_ROOT : WS_BARE, .quota_bytes = (uint64_t)bytes,
+    struct create_args a = { .name = name, .kind = create_kind(kind, from ? &o : NULL), .quota_bytes = (uint64_t)bytes,
                              .quota_inodes = (uint64_t)inodes, .from = from, .labels = &lab };
     struct flushing f = { .dir_fd = -1 };
     if (from && !object_is_snapshot(&o) && (r = call_flush(c, "create a workspace from", &o.ws, &f)))

@@ -25,8 +25,10 @@ int cmd_create(struct tool *t, int argc, char **argv)
         json_decref(labels);
         return r;
     }
+    /* Of something: of that one's kind. */
+    const char *kind = bare ? "bare" : from ? NULL : "root";
     r = tool_call_state(t,
-                        json_pack("{s:s,s:s,s:s*,s:s,s:I,s:I,s:o}", "verb", "create", "name", a.v[0], "from", from, "kind", "bare",
+                        json_pack("{s:s,s:s,s:s*,s:s*,s:I,s:I,s:o}", "verb", "create", "name", a.v[0], "from", from, "kind", kind,
                                   "quota_bytes", (json_int_t)bytes, "quota_inodes", (json_int_t)count, "labels", labels),
                         from ? from : a.v[0], &ans);
     if (r)

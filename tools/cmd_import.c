@@ -77,9 +77,12 @@ static int feed_tree(struct tool *t, int src, bool is_dir, bool cross, int out, 
     return r;
 }
 
-static int import_tree(struct tool *t, const char *ws, const char *at, const char *message, int src, bool is_dir, bool cross, json_t **ret)
+/* As the options say. */
+struct wish { const char *at, *message, *kind; bool cross; };
+
+static int import_tree(struct tool *t, const char *ws, const struct wish *o, int src, bool is_dir, json_t **ret)
 {
-    json_t *req = json_pack("{s:s,s:s,s:s*}", "verb", "import", "name", ws, "message", message);
+    json_t *req = json_pack("{s:s,s:s,s:s*,s:s*}", "verb", "import", "name", ws, "message", o->message, "kind", o->kind);
     int p[2];
 
     if (!req || pipe2(p, O_CLOEXEC)) {
@@ -88,15 +91,15 @@ static int import_tree(struct tool *t, const char *ws, const char *at, const cha
     }
     /* Fewer wake-ups; the default is 64 KiB. */
     fcntl(p[1], F_SETPIPE_SZ, 1 << 20);
-    if (at)
-        json_object_set_new(req, "at", snap_bytes(at, strlen(at)));
+    if (o->at)
+        json_object_set_new(req, "at", snap_bytes(o->at, strlen(o->at)));
     int r = snap_request(t->client, req, p, 1, &t->error);
     close(p[0]);
     if (r) {
         close(p[1]);
         return tool_error(t);
     }
-    return feed_tree(t, src, is_dir, cross, p[1], ret);
+    return feed_tree(t, src, is_dir, o->cross, p[1], ret);
 }
 
 /* What is to be read, and whether it is one of coppice's own archives. */
@@ -166,8 +169,7 @@ static int open_source(const char *name, struct source *ret)
     return 0;
 }
 
-static int import_source(struct tool *t, const struct args *a, const char *at, const char *message, bool cross, const struct source *src,
-                         json_t **ret)
+static int import_source(struct tool *t, const struct args *a, const struct wish *o, const struct source *src, json_t **ret)
 {
     struct stat st;
 
@@ -176,24 +178,26 @@ static int import_source(struct tool *t, const struct args *a, const char *at, c
     if (!src->relayed && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
         return tool_fail("cannot import %s: it is neither a directory nor a file", a->v[0]);
     if (src->archive) {
-        if (at || message)
-            return args_usage("import", "--at and -m do not go with an archive of coppice, which is taken as it is");
+        if (o->at || o->message || o->kind)
+            return args_usage("import", "--at, --kind and -m do not go with an archive of coppice, which is taken as it is");
         return tool_call_fd(t, json_pack("{s:s,s:s}", "verb", "import_archive", "name", a->v[1]), &src->fd, 1, ret);
     }
-    return import_tree(t, a->v[1], at, message, src->fd, S_ISDIR(st.st_mode), cross, ret);
+    return import_tree(t, a->v[1], o, src->fd, S_ISDIR(st.st_mode), ret);
 }
 
 int cmd_import(struct tool *t, int argc, char **argv)
 {
-    const char *at = NULL, *message = NULL;
-    bool cross = false;
+    struct wish o = { 0 };
     const struct arg_option options[] = {
-        { "at", 0, .val = &at }, { "message", 'm', .val = &message }, { "cross-mounts", 0, .flag = &cross }, { 0 },
+        { "at", 0, .val = &o.at }, { "message", 'm', .val = &o.message }, { "kind", 0, .val = &o.kind },
+        { "cross-mounts", 0, .flag = &o.cross }, { 0 },
     };
     json_t *ans = NULL;
     struct args a;
 
     int r = args_parse(t, "import", argc, argv, options, 2, 2, &a);
+    if (!r && o.kind && strcmp(o.kind, "bare") && strcmp(o.kind, "root"))
+        r = args_usage("import", "--kind is bare or root, not '%s'", o.kind);
     if (r)
         return r;
     struct source src = { .fd = -1 };
@@ -202,7 +206,7 @@ int cmd_import(struct tool *t, int argc, char **argv)
         return tool_fail("cannot import %s: %s", a.v[0], strerror(-r));
     r = tool_open(t, NEED_CREATE);
     if (!r)
-        r = import_source(t, &a, at, message, cross, &src, &ans);
+        r = import_source(t, &a, &o, &src, &ans);
     close(src.fd);
     if (r)
         return r;

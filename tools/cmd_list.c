@@ -9,7 +9,7 @@
 
 static void print_workspaces(const json_t *list)
 {
-    static const char *const headers[] = { "WORKSPACE", "ID", "CREATED", "SNAPSHOT", "MOUNTED", "LABELS", NULL };
+    static const char *const headers[] = { "WORKSPACE", "ID", "KIND", "CREATED", "SNAPSHOT", "MOUNTED", "LABELS", NULL };
     struct table *tab = table_new(headers, 0);
     char when[TEXT_TIME], dir[4096];
     json_t *w;
@@ -19,6 +19,7 @@ static void print_workspaces(const json_t *list)
         _cleanup_free_ char *labels = text_labels(json_object_get(w, "labels"));
         table_cell(tab, field_str(w, "name"));
         table_cell(tab, field_str(w, "id"));
+        table_cell(tab, field_str(w, "template")[0] ? field_str(w, "template") : field_str(w, "kind"));
         table_cell(tab, text_time(when, field_int(w, "created")));
         table_cell(tab, field_str(w, "snapshot")[0] ? field_str(w, "snapshot") : "-");
         table_cell(tab, !field_bool(w, "mounted") ? "-"
@@ -75,12 +76,14 @@ static void sort(json_t *ans, const char *key)
 
 int cmd_list(struct tool *t, int argc, char **argv)
 {
+    bool all = false;
+    const struct arg_option options[] = { { "all", 'a', .flag = &all }, { 0 } };
     struct args a;
     json_t *ans;
 
-    int r = args_parse(t, "list", argc, argv, NULL, 0, 0, &a);
+    int r = args_parse(t, "list", argc, argv, options, 0, 0, &a);
     if (!r)
-        r = tool_call(t, json_pack("{s:s}", "verb", "list"), &ans);
+        r = tool_call(t, json_pack("{s:s,s:b}", "verb", "list", "all", all), &ans);
     if (r)
         return r;
     sort(ans, "workspaces");

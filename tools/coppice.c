@@ -11,13 +11,17 @@ const struct command commands[] = {
     { "init", cmd_init, "", "Make a store.", "The directory must be new or empty. `create` and `import` do it on first use.\n" },
     { "create", cmd_create, "WS [--from OBJECT] [--bare] [--quota BYTES] [--inodes N] [--label K=V]",
       "Make a new workspace; prints its id.",
-      "  --from OBJECT   begin with the state of a snapshot or workspace\n  --bare          a plain tree (the default)\n"
+      "It is the whole root of a sandbox, made from the built-in template `host` (this machine's /usr, and an /etc and homes of its own)\n"
+      "unless --from or --bare says otherwise.\n"
+      "  --from OBJECT   begin with the state of a snapshot or workspace, and be of its kind; host: the built-in template\n"
+      "  --bare          a plain tree; a sandbox shows it at /workspace\n"
       "  --quota BYTES   limit of its private bytes (k, M, G, T)\n  --inodes N      limit of its inodes\n" },
-    { "import", cmd_import, "SOURCE WS [--at PATH] [-m TEXT] [--cross-mounts]",
+    { "import", cmd_import, "SOURCE WS [--at PATH] [--kind root] [-m TEXT] [--cross-mounts]",
       "Make a workspace of a directory, a tar or a coppice archive; prints its id.",
       "SOURCE is a directory, a tar (plain, gz, bz2, xz, zst, lz4), an archive of `coppice export`, or - for standard input.\n"
       "It ends with the workspace's first snapshot; when it fails nothing is kept.\n"
-      "  --at PATH       put the tree under this directory of the workspace\n  -m TEXT         message of the snapshot\n"
+      "  --at PATH       put the tree under this directory of the workspace\n"
+      "  --kind KIND     bare: a plain tree (the default); root: a whole root file system, to make sandboxes from\n  -m TEXT         message of the snapshot\n"
       "  --cross-mounts  enter other file systems under the directory\n" },
     { "mount", cmd_mount, "OBJECT DIR [-o OPTIONS]", "Attach a workspace, or a snapshot read-only, to a directory.",
       "  -o OPTIONS  ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic,uid_base=N; nosuid and nodev are the default\n" },
@@ -26,7 +30,7 @@ const struct command commands[] = {
     { "snapshot", cmd_snapshot, "WS [NAME] [-m TEXT] [--label K=V]...", "Keep the present state of a workspace; prints the id.", "" },
     { "fork", cmd_fork, "SOURCE NAME [-n N]", "Make a workspace from a workspace's present state or a snapshot; prints ids.",
       "  -n N   N workspaces NAME-1 .. NAME-N, all from one state\n" },
-    { "list", cmd_list, "", "Show workspaces and snapshots.", "" },
+    { "list", cmd_list, "[--all]", "Show workspaces and snapshots.", "  -a, --all  also the built-in template and its snapshots\n" },
     { "show", cmd_show, "OBJECT", "Show one workspace or snapshot, with its sizes.", "" },
     { "log", cmd_log, "OBJECT [--graph]", "Show the line of snapshots it stands on, newest first.",
       "  --graph   the whole family: also what was forked from them\n" },

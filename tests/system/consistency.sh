@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib/sys.sh"
 need_mounts consistency
 HELP=${COPPICE_HELPERS:-$(dirname "$COPPICE")/../tests/system}
-c init >/dev/null && c create work >/dev/null && ws_mount work || { fail "mount"; exit 1; }
+c init >/dev/null && c create work --bare >/dev/null && ws_mount work || { fail "mount"; exit 1; }
 W=$T/mnt/work N=${SNAPSHOTS:-12}
 
 # Writers that never close: numbered lines; names moved back and forth; two files written in turn by mmap and pwrite; SQLite.
@@ -50,7 +50,7 @@ check "fsck" c fsck
 
 # Forks of forks, and what a lookup costs.
 depth=${DEPTH:-200}
-c create deep >/dev/null; ws_mount deep; mkdir "$T/mnt/deep/d"; for i in $(seq 200); do echo $i >"$T/mnt/deep/d/$i"; done; c umount deep
+c create deep --bare >/dev/null; ws_mount deep; mkdir "$T/mnt/deep/d"; for i in $(seq 200); do echo $i >"$T/mnt/deep/d/$i"; done; c umount deep
 prev=deep
 for ((i = 1; i <= depth; i++)); do c fork "$prev" "deep-$i" >/dev/null || { fail "fork $i of a fork"; break; }; prev=deep-$i; done
 same "a chain of $depth forks" "$prev" "deep-$depth"

@@ -2,7 +2,7 @@
 # Real programs in a mounted workspace, compared with the same on the disk's own file system.
 . "$(dirname "$0")/../lib/sys.sh"
 need_mounts programs
-c init >/dev/null && c create work >/dev/null && ws_mount work || { fail "mount"; exit 1; }
+c init >/dev/null && c create work --bare >/dev/null && ws_mount work || { fail "mount"; exit 1; }
 W=$T/mnt/work D=$T/disk; mkdir "$D"; SRC=$(cd "$(dirname "$0")/../.." && pwd)
 
 # A repository of 300 commits and 3,000 files.

@@ -5,7 +5,7 @@ ARG=${2:-}
 . "$(dirname "$0")/../lib/sys.sh"
 need_mounts scale
 HELP=${COPPICE_HELPERS:-$(dirname "$COPPICE")/../tests/system}
-c init >/dev/null && c create work >/dev/null && ws_mount work || { fail "mount"; exit 1; }
+c init >/dev/null && c create work --bare >/dev/null && ws_mount work || { fail "mount"; exit 1; }
 W=$T/mnt/work
 mkdir "$W/many"
 check "${FILES:=100000} files in one directory" "$HELP/posix_probe" many "$W/many" "$FILES"

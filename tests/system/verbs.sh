@@ -7,7 +7,7 @@ mkdir -p "$T/src/dir"; echo one >"$T/src/a"; seq 100000 >"$T/src/dir/big"; ln -s
 check "init" c init
 check "init of a store that is there says so and changes nothing" bash -c '! "$0" init 2>/dev/null || true' "$COPPICE"
 check "import of a directory" c import "$T/src" one
-check "create" c create empty
+check "create" c create empty --bare
 check "list" c list
 same "list shows both" "$(c list | grep -cE '^(one|empty) ')" 2
 check "list --json is JSON" bash -c '"$0" --json list | node -e "JSON.parse(require(\"fs\").readFileSync(0))" || "$0" --json list | python3 -m json.tool' "$COPPICE"
@@ -64,11 +64,11 @@ before=$(c list | sort)
 refused "unknown workspace" 1 'nothing|no |not|unknown' c show nosuch
 refused "unknown snapshot" 1 'no |not|unknown' c diff old@nosuch old
 refused "unknown source of a fork" 1 'no |not|unknown' c fork nosuch x
-refused "existing name" 1 'exist|in use|already' c create old
+refused "existing name" 1 'exist|in use|already' c create old --bare
 refused "existing name of a fork" 1 'exist|in use|already' c fork old hollow
 refused "existing snapshot name" 1 'exist|already' c snapshot old s1
 for bad in '../x' '/' '.' '..' 'A' 'a b' "$(printf 'x%.0s' {1..65})" '' 'a/b' $'a\nb' 'ä' '-x'; do
-    out=$(c create -- "$bad" 2>&1); st=$?
+    out=$(c create --bare -- "$bad" 2>&1); st=$?
     if [ $st -ne 0 ] && [ $st -le 2 ] && [ -n "$out" ]; then pass "invalid name $(printf %q "${bad:0:20}") is refused"; else fail "invalid name $(printf %q "${bad:0:20}"): status $st: $out"; fi
 done
 same "nothing changed by what was refused" "$(c list | sort)" "$before"
