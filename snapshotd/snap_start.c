@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "snapshotd/snap_proto.h"
+#include "snapshotd/snap_start.h"
 
 static int fail(struct snap_error *e, int err, const char *code, const char *what, const char *why)
 {
@@ -21,9 +22,8 @@ static int fail(struct snap_error *e, int err, const char *code, const char *wha
     return err;
 }
 
-static _Noreturn void run_child(const char *program, const char *store, bool create, unsigned idle_exit_s, int err_fd)
+static _Noreturn void run_child(const char *const *argv, int err_fd)
 {
-    char idle[24];
     sigset_t none;
 
     sigemptyset(&none);
@@ -31,10 +31,8 @@ static _Noreturn void run_child(const char *program, const char *store, bool cre
     int null_fd = open("/dev/null", O_RDWR);
     if (null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(null_fd, 1) < 0 || dup2(err_fd, 2) < 0)
         _exit(127);
-    snprintf(idle, sizeof(idle), "%u", idle_exit_s);
-    const char *argv[8] = { program, "--store", store, "--idle-exit", idle, create ? "--create" : NULL, NULL };
-    execv(program, (char *const *)argv);
-    dprintf(2, "cannot run %s: %s\n", program, strerror(errno));
+    execv(argv[0], (char *const *)(uintptr_t)argv);
+    dprintf(2, "cannot run %s: %s\n", argv[0], strerror(errno));
     _exit(127);
 }
 
@@ -58,31 +56,43 @@ static void read_text(int fd, char *out, size_t size)
     out[n] = 0;
 }
 
-static int run(const char *program, const char *store, bool create, unsigned idle_exit_s, struct snap_error *e)
+int start_daemon(const char *const *argv, char *ret_text, size_t size)
 {
     int p[2], status = 0;
 
     if (pipe2(p, O_CLOEXEC))
-        return fail(e, -errno, "internal", "cannot start snapshotd", strerror(errno));
+        return -errno;
     pid_t pid = fork();
     if (!pid)
-        run_child(program, store, create, idle_exit_s, p[1]);
+        run_child(argv, p[1]);
     int err = errno;
     close(p[1]);
     if (pid < 0) {
         close(p[0]);
-        return fail(e, -err, "internal", "cannot start snapshotd", strerror(err));
+        return -err;
     }
-    read_text(p[0], e->message, sizeof(e->message));
+    read_text(p[0], ret_text, size);
     close(p[0]);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    if (WIFEXITED(status) && !WEXITSTATUS(status))
+    return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ECONNREFUSED;
+}
+
+static int run(const char *program, const char *store, bool create, unsigned idle_exit_s, struct snap_error *e)
+{
+    char idle[24];
+
+    snprintf(idle, sizeof(idle), "%u", idle_exit_s);
+    const char *argv[] = { program, "--store", store, "--idle-exit", idle, create ? "--create" : NULL, NULL };
+    int r = start_daemon(argv, e->message, sizeof(e->message));
+    if (!r)
         return 0;
+    if (r != -ECONNREFUSED)
+        return fail(e, r, "internal", "cannot start snapshotd", strerror(-r));
     snprintf(e->code, sizeof(e->code), "not_started");
     if (!e->message[0])
         snprintf(e->message, sizeof(e->message), "snapshotd for the store %s did not start; look into its %s", store, SNAP_LOG);
-    return -ECONNREFUSED;
+    return r;
 }
 
 int snap_start(const char *program, const char *store, bool create, unsigned idle_exit_s, struct snap_client **ret,

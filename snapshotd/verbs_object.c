@@ -15,19 +15,26 @@ static int list_ws(void *arg, const struct ws_rec *w)
     return call_more(c, "workspaces", ws_json(c, w));
 }
 
-/* The template and its snapshots are nobody's work: they are shown when asked for. */
+/* The template, and the throw-away roots under which the runner shows plain trees (sandbox/), are nobody's work: with their snapshots they are
+ * shown when asked for. */
 struct listing { struct call *c; bool all; char template_id[ID_MAX]; };
+
+static bool throw_away(const char *name)
+{
+    static const char prefix[] = "root-of-";
+    return !strncmp(name, prefix, sizeof(prefix) - 1) && object_id_is(name + sizeof(prefix) - 1);
+}
 
 static int list_some_ws(void *arg, const struct ws_rec *w)
 {
     struct listing *l = arg;
 
-    if (template_labels(&w->labels)) {
-        if (!ws_importing(w))
-            strcpy(l->template_id, w->id);
-        if (!l->all)
-            return 0;
-    }
+    bool template = template_labels(&w->labels);
+
+    if (template && !ws_importing(w))
+        strcpy(l->template_id, w->id);
+    if (!l->all && (template || throw_away(w->name)))
+        return 0;
     return list_ws(l->c, w);
 }
 
@@ -35,7 +42,7 @@ static int list_snap(void *arg, const struct snap_rec *s)
 {
     struct listing *l = arg;
 
-    if (!l->all && (template_labels(&s->labels) || !strcmp(s->ws_id, l->template_id)))
+    if (!l->all && (template_labels(&s->labels) || !strcmp(s->ws_id, l->template_id) || throw_away(s->ws_name)))
         return 0;
     return call_more(l->c, "snapshots", snap_json(l->c, s));
 }
