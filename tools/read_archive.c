@@ -124,7 +124,7 @@ int read_archive(int fd, emit_fn *emit, void *arg, struct read_report *rep)
     fcntl(pipes[1], F_SETPIPE_SZ, FRAME_PIPE_BYTES);
     pid_t pid = fork();
     if (pid == 0)
-        read_archive_child(fd, pipes[1]);
+        read_archive_child(fd, pipes[1], false);
     close(pipes[1]);
     p.fd = pipes[0];
     int r = pid < 0 ? fail(&p, -errno, "", "cannot start the archive reader") : receive(&p);

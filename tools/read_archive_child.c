@@ -5,6 +5,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <locale.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "fs/import.h"
 #include "tools/confine.h"
 #include "tools/read_report.h"
@@ -21,6 +23,7 @@ enum { MEMORY_MAX = 1 << 30 };
 
 struct child {
     struct archive *a;
+    bool plain;
     struct buf out;
     struct read_report n;                    /* counters only */
     char path[NAME_LEN_MAX + 1], other[NAME_LEN_MAX + 1];
@@ -55,6 +58,15 @@ static void put_text(struct child *c, uint8_t type, const char *a, const char *b
 
 static _Noreturn void child_fail(struct child *c, const char *path, const char *what)
 {
+    char quoted[320], text[TEXT_MAX + 1];
+
+    if (c->plain) {
+        log_quote(quoted, sizeof(quoted), path, strlen(path));
+        log_quote(text, sizeof(text), what, strlen(what));
+        dprintf(2, "%s%s%s\n", quoted, *path ? ": " : "", text);
+        child_flush(c, 0);
+        _exit(1);
+    }
     put_text(c, FRAME_FAIL, path, what);
     child_flush(c, 0);
     _exit(1);
@@ -62,6 +74,8 @@ static _Noreturn void child_fail(struct child *c, const char *path, const char *
 
 static void child_note(struct child *c, const char *path, const char *what)
 {
+    if (c->plain)
+        return;
     put_text(c, FRAME_NOTE, path, what);
     child_flush(c, OUT_MAX);
 }
@@ -326,7 +340,7 @@ static void put_report(struct child *c)
         buf_put_u64(&c->out, v[i]);
 }
 
-_Noreturn void read_archive_child(int in_fd, int out_fd)
+_Noreturn void read_archive_child(int in_fd, int out_fd, bool plain)
 {
     struct child *c = mem_zalloc(sizeof(*c));
     struct archive_entry *e;
@@ -335,6 +349,7 @@ _Noreturn void read_archive_child(int in_fd, int out_fd)
 
     if (!c)
         _exit(3);
+    c->plain = plain;
     if (utf8)
         uselocale(utf8);
     if (confine_reader(in_fd, out_fd, MEMORY_MAX))
@@ -350,7 +365,8 @@ _Noreturn void read_archive_child(int in_fd, int out_fd)
     }
     if (r != ARCHIVE_EOF)
         child_fail(c, "", archive_text(c));
-    put_report(c);
+    if (!plain)
+        put_report(c);
     import_put_end(&c->out, c->n.entries);
     child_flush(c, 0);
     _exit(0);
