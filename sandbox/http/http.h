@@ -1,10 +1,12 @@
 /* The HTTP side of sandboxd, on libsoup 3: routing, authentication, strict bodies, errors, streams with back-pressure. Handlers run on the main loop and answer when they like. */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 #include "sandbox/http/codes.h"
 #include "sandbox/sandboxd.h"
 
-struct http_call;                         /* one request; valid until it is answered and, for streams, ended; http_on_gone tells when a client left before */
+struct http_call;                         /* one request; valid until it is answered and, for streams, ended. http_on_gone tells when a client left before;
+                                           * without that hook the call stays valid and its answer goes nowhere. State is freed from the main loop, not inside http_reply or http_end */
 typedef void http_fn(struct http_call *c);
 enum { ROUTE_JSON = 1,                    /* body: at most HTTP_JSON_MAX bytes of JSON (or empty = {}), collected before the handler runs; application/json required on native routes */
        ROUTE_STREAM = 2,                  /* body: the handler takes it with http_body() */
@@ -15,6 +17,7 @@ enum { HTTP_JSON_MAX = 1 << 20, HTTP_JSON_DEPTH = 32 };
 struct http_route { const char *method, *path; unsigned flags; http_fn *fn; const char *doc; };
 void http_add(struct http *h, const struct http_route *routes);          /* ends with method NULL */
 struct http *http_new(struct sandboxd *sd);
+void http_free(struct http *h);                                          /* cuts every connection */
 /* Starts to serve on the inherited sockets. token_sha256: hex or NULL (then no TCP). 0 or -errno. */
 int http_serve(struct http *h, int unix_fd, int tcp_fd, const char *token_sha256, const char *tcp_text);
 
@@ -25,6 +28,7 @@ const char *http_query(struct http_call *c, const char *name);           /* deco
 bool http_query_u64(struct http_call *c, const char *name, uint64_t *io); /* absent: unchanged, true; bad: answered 400, false */
 bool http_query_bool(struct http_call *c, const char *name, bool *io);
 const char *http_header(struct http_call *c, const char *name);
+bool http_is_head(struct http_call *c);                                  /* HEAD runs the GET handler; what it writes is dropped: a stream may end at once */
 json_t *http_json(struct http_call *c);                                  /* borrowed; an object */
 /* json_unpack_ex into a strict shape ('!' : unknown fields refused, by name; not on bridge routes). False: answered 400 invalid_request naming the field. */
 bool http_unpack(struct http_call *c, const char *fmt, ...);
@@ -68,4 +72,6 @@ struct http_ws_ops {
 void http_websocket(struct http_call *c, const struct http_ws_ops *ops);
 void http_ws_send(struct http_call *c, bool text, const void *p, size_t n);
 size_t http_ws_queued(struct http_call *c);
-void http_ws_close(struct http_call *c, unsigned code, const char *reason);
+void http_ws_close(struct http_call *c, unsigned code, const char *reason);   /* closed() comes when the client has closed too, or 5 s later */
+void http_ws_pause(struct http_call *c);      /* no more message() until resume: the client is slowed by TCP */
+void http_ws_resume(struct http_call *c);

@@ -1,0 +1,240 @@
+#include "sandbox/http/wire.h"
+#include <errno.h>
+#include <gio/gio.h>
+#include <glib-unix.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "sandbox/http/metrics.h"
+
+/* libsoup asks for a source whenever it has to wait; those that live are kept here, so that pausing takes their interest away. */
+struct wait { GSource source; Wire *wire; gpointer tag; bool in; };
+struct Wire {
+    GIOStream parent;
+    int fd;
+    bool half_close, paused, websocket, blocked, cut;
+    const struct wire_hooks *hooks;
+    void *arg;
+    GInputStream *in;
+    GOutputStream *out;
+    GList *waits;
+    GSource *peer;
+    size_t while_blocked;                     /* bytes read since the socket took no more */
+    /* the frame that goes out: bytes of its head so far, its length, and how much of its payload is still to come */
+    uint8_t head[10];
+    unsigned head_n;
+    uint64_t left;
+};
+typedef struct { GIOStreamClass parent; } WireClass;
+typedef struct { GInputStream parent; Wire *wire; } WireIn;
+typedef struct { GInputStreamClass parent; } WireInClass;
+typedef struct { GOutputStream parent; Wire *wire; } WireOut;
+typedef struct { GOutputStreamClass parent; } WireOutClass;
+static void in_pollable(GPollableInputStreamInterface *i);
+static void out_pollable(GPollableOutputStreamInterface *i);
+static GType wire_get_type(void);
+static GType wire_in_get_type(void);
+static GType wire_out_get_type(void);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+G_DEFINE_TYPE(Wire, wire, G_TYPE_IO_STREAM)
+G_DEFINE_TYPE_WITH_CODE(WireIn, wire_in, G_TYPE_INPUT_STREAM, G_IMPLEMENT_INTERFACE(G_TYPE_POLLABLE_INPUT_STREAM, in_pollable))
+G_DEFINE_TYPE_WITH_CODE(WireOut, wire_out, G_TYPE_OUTPUT_STREAM, G_IMPLEMENT_INTERFACE(G_TYPE_POLLABLE_OUTPUT_STREAM, out_pollable))
+#pragma GCC diagnostic pop
+
+static bool may_read(const Wire *w) { return !w->paused && !(w->blocked && w->while_blocked >= WIRE_BLOCKED_MAX); }
+static GIOCondition interest(const struct wait *s) { return !s->in ? G_IO_OUT : may_read(s->wire) || s->wire->cut ? G_IO_IN : 0; }
+
+static void renew_interest(Wire *w) {
+    for (GList *i = w->waits; i; i = i->next) {
+        struct wait *s = i->data;
+        if (s->in) g_source_modify_unix_fd(&s->source, s->tag, interest(s));
+    }
+}
+
+static gboolean wait_ready(gpointer arg) { return G_SOURCE_CONTINUE; }      /* GLib wants one for a child source's dummy callback */
+static gboolean wait_dispatch(GSource *source, GSourceFunc fn, gpointer arg) { return G_SOURCE_CONTINUE; }
+static void wait_finalize(GSource *source) {
+    struct wait *s = (struct wait *)source;
+    if (s->wire) s->wire->waits = g_list_remove(s->wire->waits, s);
+}
+
+/* The source that libsoup waits on: ready when the socket is, unless the wire is paused. */
+static GSource *wait_source(GObject *stream, Wire *w, bool in, GCancellable *cancel) {
+    static GSourceFuncs funcs = { .dispatch = wait_dispatch, .finalize = wait_finalize, .closure_callback = wait_ready };
+    struct wait *s = (struct wait *)g_source_new(&funcs, sizeof *s);
+    s->in = in;
+    if (w && w->fd >= 0) {
+        s->wire = w;
+        w->waits = g_list_prepend(w->waits, s);
+        s->tag = g_source_add_unix_fd(&s->source, w->fd, interest(s));
+    } else g_source_set_ready_time(&s->source, 0);
+    GSource *all = g_pollable_source_new_full(stream, &s->source, cancel);
+    g_source_unref(&s->source);
+    return all;
+}
+
+static gssize fail(GError **error, int err) {
+    g_set_error_literal(error, G_IO_ERROR, g_io_error_from_errno(err), g_strerror(err));
+    return -1;
+}
+
+/* --- in --- */
+static gssize in_read(GPollableInputStream *s, void *p, gsize n, GError **error) {
+    Wire *w = ((WireIn *)s)->wire;
+    if (!w || w->fd < 0 || w->cut) return 0;
+    if (!may_read(w)) return fail(error, EAGAIN);
+    gssize got;
+    do got = recv(w->fd, p, n, MSG_DONTWAIT); while (got < 0 && errno == EINTR);
+    if (got < 0) return fail(error, errno);
+    metrics_add(METRIC_HTTP_IN_BYTES, (uint64_t)got);
+    if (w->blocked) {
+        w->while_blocked += (size_t)got;
+        if (!may_read(w)) renew_interest(w);
+    }
+    if (got && w->hooks->in) w->hooks->in(w->arg, (size_t)got);
+    return got;
+}
+static gssize in_read_fn(GInputStream *s, void *p, gsize n, GCancellable *c, GError **error) { return in_read(G_POLLABLE_INPUT_STREAM(s), p, n, error); }
+static gboolean in_is_readable(GPollableInputStream *s) {
+    Wire *w = ((WireIn *)s)->wire;
+    if (!w || w->fd < 0 || w->cut) return TRUE;
+    struct pollfd f = { w->fd, POLLIN, 0 };
+    return may_read(w) && poll(&f, 1, 0) > 0;
+}
+static GSource *in_create_source(GPollableInputStream *s, GCancellable *c) { return wait_source(G_OBJECT(s), ((WireIn *)s)->wire, true, c); }
+static void in_pollable(GPollableInputStreamInterface *i) { i->is_readable = in_is_readable; i->create_source = in_create_source; i->read_nonblocking = in_read; }
+static void wire_in_class_init(WireInClass *k) { G_INPUT_STREAM_CLASS(k)->read_fn = in_read_fn; }
+static void wire_in_init(WireIn *s) { }
+
+/* --- out --- */
+/* Follows the frames that libsoup sends (never masked), to tell data from control. */
+static size_t data_bytes(Wire *w, const uint8_t *p, size_t n) {
+    size_t data = 0;
+    while (n) {
+        if (!w->left) {
+            w->head[w->head_n++] = *p++;
+            n--;
+            unsigned len = w->head[1] & 127, need = w->head_n < 2 ? 2 : len == 126 ? 4 : len == 127 ? 10 : 2;
+            if (w->head_n < need) continue;
+            w->left = need == 2 ? len : 0;
+            for (unsigned i = 2; i < need; i++) w->left = w->left << 8 | w->head[i];
+            w->head_n = 0;
+            continue;
+        }
+        size_t take = n < w->left ? n : (size_t)w->left;
+        if (!(w->head[0] & 8)) data += take;
+        w->left -= take;
+        p += take;
+        n -= take;
+    }
+    return data;
+}
+
+static gssize out_write(GPollableOutputStream *s, const void *p, gsize n, GError **error) {
+    Wire *w = ((WireOut *)s)->wire;
+    if (!w || w->fd < 0 || w->cut) return fail(error, EPIPE);
+    gssize put;
+    do put = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL); while (put < 0 && errno == EINTR);
+    if (put < 0) {
+        if (errno == EAGAIN && w->websocket && !w->blocked) { w->blocked = true; w->while_blocked = 0; }
+        return fail(error, errno);
+    }
+    if (w->blocked) { w->blocked = false; renew_interest(w); }
+    metrics_add(METRIC_HTTP_OUT_BYTES, (uint64_t)put);
+    size_t data = w->websocket ? data_bytes(w, p, (size_t)put) : 0;
+    if (data) w->hooks->data_out(w->arg, data);
+    return put;
+}
+static gssize out_write_fn(GOutputStream *s, const void *p, gsize n, GCancellable *c, GError **error) { return out_write(G_POLLABLE_OUTPUT_STREAM(s), p, n, error); }
+static gboolean out_is_writable(GPollableOutputStream *s) {
+    Wire *w = ((WireOut *)s)->wire;
+    if (!w || w->fd < 0 || w->cut) return TRUE;
+    struct pollfd f = { w->fd, POLLOUT, 0 };
+    return poll(&f, 1, 0) > 0;
+}
+static GSource *out_create_source(GPollableOutputStream *s, GCancellable *c) { return wait_source(G_OBJECT(s), ((WireOut *)s)->wire, false, c); }
+static void out_pollable(GPollableOutputStreamInterface *i) { i->is_writable = out_is_writable; i->create_source = out_create_source; i->write_nonblocking = out_write; }
+static void wire_out_class_init(WireOutClass *k) { G_OUTPUT_STREAM_CLASS(k)->write_fn = out_write_fn; }
+static void wire_out_init(WireOut *s) { }
+
+/* --- the whole --- */
+static void close_fd(Wire *w) {
+    if (w->fd < 0) return;
+    if (w->peer) { g_source_destroy(w->peer); g_source_unref(w->peer); w->peer = NULL; }
+    for (GList *i = w->waits; i; i = i->next) {          /* a poll of a closed number would see another file */
+        struct wait *s = i->data;
+        g_source_remove_unix_fd(&s->source, s->tag);
+        s->wire = NULL;
+        g_source_set_ready_time(&s->source, 0);
+    }
+    g_list_free(w->waits);
+    w->waits = NULL;
+    close(w->fd);
+    w->fd = -1;
+    if (w->hooks->closed) w->hooks->closed(w->arg);
+}
+
+static gboolean on_peer(gint fd, GIOCondition ev, gpointer arg) {
+    Wire *w = arg;
+    g_source_unref(w->peer);
+    w->peer = NULL;
+    w->hooks->left(w->arg, (ev & (G_IO_HUP | G_IO_ERR)) != 0);
+    return G_SOURCE_REMOVE;
+}
+
+void wire_watch(Wire *w, bool on) {
+    if (w->fd < 0 || on == (w->peer != NULL)) return;
+    if (!on) { g_source_destroy(w->peer); g_source_unref(w->peer); w->peer = NULL; return; }
+    w->peer = g_unix_fd_source_new(w->fd, (GIOCondition)(G_IO_HUP | G_IO_ERR | (w->half_close ? 0 : POLLRDHUP)));
+    g_source_set_callback(w->peer, G_SOURCE_FUNC(on_peer), w, NULL);
+    g_source_attach(w->peer, NULL);
+}
+
+void wire_pause(Wire *w, bool on) { w->paused = on; renew_interest(w); }
+void wire_websocket(Wire *w) { w->websocket = true; }
+
+void wire_cut(Wire *w, bool reset) {
+    if (w->fd < 0 || w->cut) return;
+    struct linger now = { .l_onoff = 1 };
+    if (reset) setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    w->cut = true;
+    w->paused = false;
+    if (!reset) shutdown(w->fd, SHUT_RDWR);
+    for (GList *i = w->waits; i; i = i->next) g_source_set_ready_time(i->data, 0);
+}
+
+static gboolean wire_close_fn(GIOStream *s, GCancellable *c, GError **error) { close_fd((Wire *)s); return TRUE; }
+static GInputStream *wire_input(GIOStream *s) { return ((Wire *)s)->in; }
+static GOutputStream *wire_output(GIOStream *s) { return ((Wire *)s)->out; }
+
+static void wire_finalize(GObject *o) {
+    Wire *w = (Wire *)o;
+    close_fd(w);
+    ((WireIn *)w->in)->wire = NULL;
+    ((WireOut *)w->out)->wire = NULL;
+    g_object_unref(w->in);
+    g_object_unref(w->out);
+    G_OBJECT_CLASS(wire_parent_class)->finalize(o);
+}
+
+static void wire_class_init(WireClass *k) {
+    G_OBJECT_CLASS(k)->finalize = wire_finalize;
+    G_IO_STREAM_CLASS(k)->close_fn = wire_close_fn;
+    G_IO_STREAM_CLASS(k)->get_input_stream = wire_input;
+    G_IO_STREAM_CLASS(k)->get_output_stream = wire_output;
+}
+static void wire_init(Wire *w) { w->fd = -1; }
+
+Wire *wire_new(int fd, bool half_close, const struct wire_hooks *hooks, void *arg) {
+    Wire *w = g_object_new(wire_get_type(), NULL);
+    w->fd = fd;
+    w->half_close = half_close;
+    w->hooks = hooks;
+    w->arg = arg;
+    w->in = g_object_new(wire_in_get_type(), NULL);
+    w->out = g_object_new(wire_out_get_type(), NULL);
+    ((WireIn *)w->in)->wire = w;
+    ((WireOut *)w->out)->wire = w;
+    return w;
+}

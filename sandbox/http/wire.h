@@ -1,0 +1,23 @@
+/* The stream between a client's socket and libsoup: a GIOStream of ours under SoupServer and SoupWebsocketConnection. It frames nothing; it sees the bytes pass, and so can
+ * do what SoupServer cannot: notice at any time that the client left, stop reading, count what really went out, and end a connection. Main loop only. */
+#pragma once
+#include <gio/gio.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct wire_hooks {
+    void (*in)(void *arg, size_t n);          /* libsoup read n bytes */
+    void (*data_out)(void *arg, size_t n);    /* in WebSocket mode: n payload bytes of data frames went to the socket */
+    void (*left)(void *arg, bool hung_up);    /* the client hung up; or, on TCP, stopped sending */
+    void (*closed)(void *arg);                /* libsoup closed the stream: no further hook comes */
+};
+typedef struct Wire Wire;
+/* Takes fd (non-blocking). half_close: a client that only stops sending has not left (Unix sockets). */
+Wire *wire_new(int fd, bool half_close, const struct wire_hooks *hooks, void *arg);
+void wire_watch(Wire *w, bool on);            /* left() is wanted: while a request is being answered */
+void wire_pause(Wire *w, bool on);            /* nothing is read while it is on */
+/* From now on frames are counted: data_out comes, and while the client does not read, at most WIRE_BLOCKED_MAX further bytes of it are read (it could ask for endless pongs). */
+void wire_websocket(Wire *w);
+/* Ends it: libsoup finds the end of the stream. reset: the client sees that, too. */
+void wire_cut(Wire *w, bool reset);
+enum { WIRE_BLOCKED_MAX = 64 * 1024 };
