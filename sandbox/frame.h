@@ -59,7 +59,7 @@ enum frame_type {
     FRAME_FATAL,          /* body: i32 -errno, string step: the agent cannot serve (a layer of the self-test is missing) and exits */
 };
 enum { EXEC_TTY = 1, EXEC_STDIN = 2, EXEC_READ = 4, STATE_EXITED = 64, STATE_OOM = 128 };  /* EXEC_READ: reader 0 reads from 0 with HOLD and the credit of the spec */
-enum { READ_HOLD = 1 };
+enum { READ_HOLD = 1, READ_ONCE = 2 /* of a new reader: its DATA_END comes at what the log held when this READ came, though it runs */ };
 enum { SIGNAL_GROUP = 1, SIGNAL_TREE = 2 };   /* neither: the process; GROUP: its process group; TREE: everything that descends from it, daemonised or not (for SIGKILL: until none is left) */
 enum { STREAM_OUT = 1, STREAM_ERR = 2, STREAM_TTY = 3 };
 enum { STDIN_WINDOW = 256 * 1024, RING_DEFAULT = 256 * 1024, RING_MAX = 8 << 20, CREDIT_DEFAULT = 256 * 1024 };
