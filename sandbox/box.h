@@ -15,9 +15,10 @@
 enum box_state { BOX_ASLEEP, BOX_STARTING, BOX_RUNNING, BOX_FREEZING, BOX_FROZEN, BOX_THAWING, BOX_STOPPING, BOX_DELETING };
 struct execs; struct sessions;
 struct box_config {                       /* box/ID.json; written atomically */
-    json_t *env, *labels, *mounts;        /* objects; [{source, path, read_only}] */
+    json_t *env, *mounts;                 /* object of strings; [{source, path}] */
+    json_t *labels;                       /* of the workspace: snapshotd keeps them, the file does not */
     struct launch_limits limits;
-    uint64_t disk_bytes;
+    uint64_t disk_bytes;                  /* quota of the workspace, 0: none */
     double freeze_s, sleep_s;             /* of idleness; 0: never. Defaults 60 and 900 */
     double timeout_s;                     /* wall time of one run of the sandbox, 0: none */
 };
@@ -52,18 +53,27 @@ void box_release(struct box *b);
 /* By hand. fn when it is so. snapshot: take one first (sleep), or not (stop: processes end, files stay). */
 void box_freeze(struct box *b, box_fn *fn, void *arg);
 void box_sleep(struct box *b, bool snapshot, box_fn *fn, void *arg);
-void box_delete(struct box *b, box_fn *fn, void *arg);
+/* The workspace and its unnamed snapshots; with_snapshots: the named ones too, else they make it fail with not_empty (it is asleep then). */
+void box_delete(struct box *b, bool with_snapshots, box_fn *fn, void *arg);
 const char *box_state_name(enum box_state s);   /* "asleep", "starting", "running", "freezing", "frozen", ... */
 /* The public description (interfaces.md 3). Owned. */
 json_t *box_json(const struct box *b);
 /* All names are [a-z0-9][a-z0-9._-]{0,63}; made-up ones are 26 characters of base32 (bridge). */
 void box_make_name(char out[LAUNCH_NAME]);
+/* A problem of the last run or start, for people ("" none). */
+const char *box_last_error(const struct box *b);
 /* Hooks of the other parts, called on changes of state: */
 struct box_hooks {
-    void (*started)(struct box *b);       /* link is ready (also after adoption: then the agent's EXEC_STATE frames follow through frame()) */
+    void (*started)(struct box *b);       /* link is ready; the agent's EXEC_STATE frames follow through frame() (after adoption, or none); the state is still BOX_STARTING */
     void (*frame)(struct box *b, struct frame *f);    /* a frame of the agent that is not an answer to an agent_link_ask */
-    void (*stopping)(struct box *b);      /* link is about to go: end everything that waits for it, with a reason */
+    void (*stopping)(struct box *b);      /* link is about to go (or went): end everything that waits for it, with a reason: box_last_error() or that it was stopped */
 };
 void boxes_set_hooks(struct boxes *bs, const struct box_hooks *h);
 struct boxes *boxes_new(struct sandboxd *sd);
+/* Takes over the boxes that live in the launcher; done when each is known or ended. err: the launcher cannot be asked. */
+void boxes_adopt(struct boxes *bs, void (*done)(void *arg, int err), void *arg);
+/* The launcher's events, for launcher_new(); snapshotd went away, for stock_new(). arg: the sandboxd. */
+struct launch_packet;
+void boxes_launcher_event(void *arg, const struct launch_packet *p, int *fds, unsigned fd_count);
+void boxes_stock_lost(void *arg);
 void boxes_each(struct boxes *bs, void (*fn)(void *arg, struct box *b), void *arg);

@@ -86,5 +86,6 @@ int verb_ping(struct call *c), verb_shutdown(struct call *c), verb_list(struct c
 int verb_do_create(struct call *c), verb_do_rm(struct call *c), verb_do_rename(struct call *c), verb_do_label(struct call *c);
 int verb_do_mount(struct call *c), verb_mounts(struct call *c), verb_wait_gone(struct call *c);
 int verb_do_snapshot(struct call *c), verb_do_fork(struct call *c), verb_do_restore(struct call *c), verb_do_diff(struct call *c);
+int verb_do_tree(struct call *c), verb_do_read(struct call *c);
 int verb_do_import(struct call *c), verb_do_import_archive(struct call *c), verb_do_export(struct call *c);
 int verb_do_gc(struct call *c), verb_do_stats(struct call *c), verb_do_fsck(struct call *c), verb_do_scrub(struct call *c);

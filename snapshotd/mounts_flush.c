@@ -74,9 +74,10 @@ static int open_mount(const struct mount_entry *e, const int *fds, unsigned fd_c
 {
     int fd = -1;
 
+    /* Opened anew: what came may be a mere place (O_PATH), and a client's open flags are not ours. */
     for (unsigned i = 0; fd < 0 && i < fd_count; i++)
         if (is_on(fds[i], e->dev))
-            fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+            fd = openat(fds[i], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && e->dir)
         fd = open_on(e->dir, e->dev);
     return fd >= 0 ? fd : open_by_mountinfo(e->dev);

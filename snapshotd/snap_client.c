@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -38,12 +40,34 @@ int snap_connect(const char *store, struct snap_client **ret)
         r = -ECONNREFUSED;
     if (r)
         return r;
+    return snap_adopt(TAKE_FD(sock), ret);
+}
+
+int snap_adopt(int sock, struct snap_client **ret)
+{
     struct snap_client *c = mem_zalloc(sizeof(*c));
-    if (!c)
+
+    if (!c) {
+        close(sock);
         return -ENOMEM;
-    c->sock = TAKE_FD(sock);
+    }
+    c->sock = sock;
     *ret = c;
     return 0;
+}
+
+bool snap_alive(const struct snap_client *c)
+{
+    struct pollfd p = { .fd = c->sock, .events = POLLIN };
+
+    /* Between calls nothing is to be read but an end. */
+    return poll(&p, 1, 0) == 0;
+}
+
+void snap_cut(struct snap_client *c)
+{
+    if (c)
+        shutdown(c->sock, SHUT_RDWR);
 }
 
 void snap_close(struct snap_client *c)

@@ -9,6 +9,12 @@ struct snap_error { char code[32], message[2048]; };   /* message: for people, m
 
 /* Connects to the daemon of the store. -ENOENT: no store directory; -ECONNREFUSED: no daemon runs for it; -EACCES; -errno. */
 int snap_connect(const char *store, struct snap_client **ret);
+/* A client over a socket that somebody else connected (takes it, also on errors). 0 or -ENOMEM. */
+int snap_adopt(int sock, struct snap_client **ret);
+/* Is the daemon still at the other end? False as soon as it closed (also when it said why: that can still be read). */
+bool snap_alive(const struct snap_client *c);
+/* From any thread: a call under way on it ends with an error, and so do later ones. NULL is fine. */
+void snap_cut(struct snap_client *c);
 void snap_close(struct snap_client *c);                /* NULL is fine */
 
 /* A part of an answer: kind "progress", "more" or "mount" and its body (borrowed); fds came with it: take with TAKE_FD, what is left is

@@ -40,6 +40,23 @@ static json_t *whole_timing(struct snapshot_timing *t, const struct flushing *f,
     return timing_json(t);
 }
 
+/* 1 and the snapshot that the workspace stands on, if it is still in that state; 0: it has changed, or stands on none. */
+static int unchanged_since(struct call *c, struct workspace *w, struct snap_rec *ret)
+{
+    _cleanup_(view_unref_p) struct view *v = NULL;
+    struct object o;
+
+    int r = object_find(c->store, w->rec.id, &o);
+    if (!r)
+        r = object_view(c->store, &o, &v);
+    if (!r)
+        r = object_find(c->store, o.ws.id, &o);
+    if (r || !o.ws.parent_snap[0])
+        return r;
+    r = snap_rec_get(c->store->meta, o.ws.parent_snap, ret);
+    return r == -ENOENT ? 0 : r ? r : ret->base == v->rec.id;
+}
+
 int verb_do_snapshot(struct call *c)
 {
     _cleanup_(workspace_unref_p) struct workspace *w = NULL;
@@ -47,12 +64,19 @@ int verb_do_snapshot(struct call *c)
     uint64_t began = clock_mono_ns();
     struct snapshot_timing t = { 0 };
     struct flushing f = { .dir_fd = -1 };
+    const char *cause = "user";
     json_t *labels = NULL;
+    int if_changed = 0;
     struct labels lab;
     struct snap_rec s;
     struct object o;
 
-    int r = call_args(c, ",s:s,s?s,s?s,s?o", "object", &name, "name", &snap_name, "message", &message, "labels", &labels);
+    int r = call_args(c, ",s:s,s?s,s?s,s?o,s?s,s?b", "object", &name, "name", &snap_name, "message", &message, "labels", &labels, "cause", &cause, "if_changed",
+                      &if_changed);
+    if (!r && strcmp(cause, "user") && strcmp(cause, "auto"))
+        r = call_bad(c, "cause is \"user\" or \"auto\"");
+    if (!r && if_changed && (snap_name || labels))
+        r = call_bad(c, "a snapshot that is only made if_changed has no name and no labels");
     if (!r)
         r = call_labels(c, labels, &lab);
     if (!r)
@@ -66,7 +90,17 @@ int verb_do_snapshot(struct call *c)
         return call_errno(c, r, "snapshot", name);
     if ((r = call_flush(c, "snapshot", &o.ws, &f)))
         return r;
-    struct snapshot_args a = { .name = snap_name ? snap_name : "", .cause = SNAP_USER, .message = message ? message : "", .labels = &lab };
+    r = if_changed ? unchanged_since(c, w, &s) : 0;
+    if (r) {
+        mounts_flush_end(&f);
+        if (r < 0)
+            return call_errno(c, r, "snapshot", name);
+        c->result = snap_json(c, &s);
+        json_object_set_new(c->result, "unchanged", json_true());
+        return 0;
+    }
+    struct snapshot_args a = { .name = snap_name ? snap_name : "", .cause = strcmp(cause, "auto") ? SNAP_USER : SNAP_AUTO, .message = message ? message : "",
+                               .labels = &lab };
     r = verb_snapshot(c->store, w, &a, &s, &t);
     mounts_flush_end(&f);
     if (r == -EEXIST)
