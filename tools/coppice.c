@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tools/args.h"
+#include "tools/box_verbs.h"
 #include "tools/tool.h"
 
 const struct command commands[] = {
@@ -56,6 +57,9 @@ const struct command commands[] = {
     { "export", cmd_export, "SNAPSHOT FILE [--since SNAPSHOT] [--format archive|tar]",
       "Write a snapshot to a portable archive (FILE - is standard output).",
       "  --since SNAPSHOT  only what is new since then (its archive must be imported first)\n  --format tar      a tar, complete\n" },
+#define X(name, args, summary, help) { #name, cmd_box, args, summary, help },
+    BOX_VERBS(X)
+#undef X
     { "up", cmd_up, "", "Start the store's daemon to stay.", "" },
     { "down", cmd_down, "", "End the store's daemon; its mounts are taken away.", "" },
     { "status", cmd_status, "", "Show whether the daemon runs, and its mounts; status 1 if it does not.", "" },
@@ -65,7 +69,7 @@ const struct command commands[] = {
 
 static void print_usage(FILE *f)
 {
-    fputs("usage: coppice [--store DIR] [--json] VERB ...\n\nWorkspaces that snapshot and fork instantly.\n\n", f);
+    fputs("usage: coppice [--store DIR] [--json] VERB ...\n\nWorkspaces that snapshot and fork instantly, and sandboxes to run code in them.\n\n", f);
     for (const struct command *c = commands; c->name; c++)
         fprintf(f, "  %-9s %s\n", c->name, c->summary);
     fputs("\nThe store is --store, $COPPICE_STORE, or " STORE_DEFAULT ". `coppice VERB --help` says more.\n", f);

@@ -1,5 +1,6 @@
 /* coppice-tar: a tar as an entry stream, or back; standard input to standard output. sandboxd's helper for what a client uploads and a sandbox
- * holds: it parses foreign bytes, so it gives up everything but its two descriptors before it reads the first of them.
+ * holds: it parses foreign bytes, so it gives up everything but its two descriptors before it reads the first of them. Output is a pipe or socket: it may
+ * write no file, not even one that is open.
  * Exit: 0; 1 the input is bad (one line on standard error says what); 2 usage; 3 no memory, or the output is gone; 4 it could not confine itself. */
 #include <errno.h>
 #include <locale.h>

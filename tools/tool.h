@@ -54,6 +54,12 @@ bool field_bool(const json_t *v, const char *key);
 /* Mounts of an object (name NULL: all), owned; NULL after saying why. */
 json_t *tool_mounts(struct tool *t, const char *name);
 
+/* --- the runner of sandboxes (cmd_box.c) --- */
+bool tool_runner_runs(const struct tool *t);
+/* One call of its API: {"status": 200, "body": ...} or {"status", "code", "error"}; owned. NULL: it could not be asked. path: beneath /v1, encoded. body: stolen. */
+json_t *tool_api(struct tool *t, const char *method, const char *path, json_t *body);
+int cmd_box(struct tool *t, int argc, char **argv);      /* hands any sandbox verb over */
+
 int cmd_init(struct tool *t, int argc, char **argv), cmd_create(struct tool *t, int argc, char **argv),
     cmd_import(struct tool *t, int argc, char **argv);
 int cmd_mount(struct tool *t, int argc, char **argv), cmd_umount(struct tool *t, int argc, char **argv),

@@ -1,0 +1,32 @@
+/* The verbs about sandboxes: one table for the command, which hands them over, and for coppice-box, which does them. X(NAME, ARGS, SUMMARY, HELP) */
+#pragma once
+#define BOX_EXEC_OPTIONS \
+    "  --cwd DIR        where it begins (default: /workspace, or the user's home)\n  -e, --env K=V    a variable of its environment, again for more\n" \
+    "  -u, --user USER  user (the default), root, a number, or UID:GID\n  --timeout S      end it after so many seconds\n" \
+    "  -i               give it our standard input\n  -t               a terminal of its own; with -i ours is joined to it\n"
+#define BOX_DETACH "The detach key is ctrl-p ctrl-q: it leaves the command running.\n"
+#define BOX_STATUS "The status is the command's own, 128+N if signal N ended it; 127: no such program, 126: it cannot be run, 125: coppice failed.\n"
+#define BOX_VERBS(X) \
+    X(run, "[--rm] [--from OBJECT] [--name WS] [EXEC-OPTIONS] [--] CMD...", "Make a sandbox and run a command in it.", \
+      "  --rm             remove the sandbox when the command has ended\n  --from OBJECT    a snapshot, workspace or template to make it from (default: host)\n" \
+      "  --name WS        its name (default: one is made up, and said)\n" BOX_EXEC_OPTIONS BOX_STATUS) \
+    X(exec, "WS [--cwd DIR] [--env K=V]... [--user U] [--timeout S] [-i] [-t] [--detach] [--] CMD...", "Run a command in a sandbox; it starts if it does not run.", \
+      BOX_EXEC_OPTIONS "  -d, --detach     do not wait: prints the execution's id, for ps, logs, attach and kill\n" BOX_STATUS \
+      "Its output comes as it is, also on a terminal; an interrupt (ctrl-c) goes to it, a second one kills it.\n" BOX_DETACH) \
+    X(ps, "WS [--all]", "Show the executions in a sandbox.", "  -a, --all  also those that have ended and are still kept\n") \
+    X(logs, "WS EXEC [--follow] [--since SEQ]", "Show what an execution has said.", \
+      "  -f, --follow  until it ends; the status is then its own\n  --since SEQ   from this byte number on\n") \
+    X(kill, "WS EXEC... [--signal S]", "End executions, with everything that they started.", \
+      "  -s, --signal S  send this signal (a name or number) to its process group instead\n") \
+    X(attach, "WS EXEC", "Join our terminal to an execution, or follow its output.", BOX_DETACH BOX_STATUS) \
+    X(shell, "WS [--user U] [--session NAME]", "Open an interactive terminal in a sandbox; leaving keeps it.", \
+      "  -u, --user U    user (the default), root, a number, or UID:GID\n" \
+      "  --session NAME  a terminal by name: the same name comes back to it (default: shell)\n" BOX_DETACH) \
+    X(cp, "SRC DST", "Copy files and directories into or out of a sandbox.", \
+      "One of the two is WS:PATH, relative to /workspace; a directory is copied with all that is in it. If DST is a directory, SRC goes\n" \
+      "into it. - as DST or SRC is a single file's content on standard output or input.\n  -u, --user U  as this user of the sandbox\n") \
+    X(freeze, "WS", "Stop all processes of a sandbox where they are.", "The next request to it wakes it, as does `wake`.\n") \
+    X(sleep, "WS", "Take a snapshot of a sandbox and end its processes; files stay.", "The next request to it starts it again.\n") \
+    X(wake, "WS", "Start a sandbox, or thaw it.", "") \
+    X(stop, "WS", "End all processes of a sandbox; files stay.", "") \
+    X(usage, "WS", "Show what a sandbox has used: CPU time, memory, disk.", "")
