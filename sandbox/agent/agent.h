@@ -36,7 +36,7 @@ void out_flush(void);
 int out_data(uint32_t id, uint8_t stream, uint64_t seq, uint32_t reader, uint32_t lost, const uint8_t *p, size_t n);
 
 /* --- exec.c: executions --- */
-struct reader_at { uint32_t id; bool hold, ended; uint64_t pos, acked, limit, jumped_to /* after lost bytes */; };
+struct reader_at { uint32_t id; bool hold, ended; uint64_t pos, acked, limit, jumped_to /* after lost bytes */, stop /* of READ_ONCE */; };
 struct exec {
     uint32_t id;
     uint8_t flags;                           /* EXEC_* */

@@ -56,7 +56,7 @@ static struct reader_at *find(struct exec *e, uint32_t reader)
     return NULL;
 }
 
-static struct reader_at *reader_new(struct exec *e, uint32_t reader, uint64_t seq)
+static struct reader_at *reader_new(struct exec *e, uint32_t reader, uint64_t seq, bool once)
 {
     if (e->reader_count == READERS_MAX)
         return NULL;
@@ -70,7 +70,7 @@ static struct reader_at *reader_new(struct exec *e, uint32_t reader, uint64_t se
     }
     struct reader_at *r = &e->readers[e->reader_count++];
     seq = seq < e->log.next ? seq : e->log.next;
-    *r = (struct reader_at){ .id = reader, .pos = seq, .acked = seq };
+    *r = (struct reader_at){ .id = reader, .pos = seq, .acked = seq, .stop = once ? e->log.next : UINT64_MAX };
     return r;
 }
 
@@ -81,7 +81,7 @@ void exec_read(struct exec *e, uint64_t seq, uint32_t reader, uint32_t credit, u
     uint8_t body[4];
 
     if (!r)
-        r = reader_new(e, reader, seq);
+        r = reader_new(e, reader, seq, flags & READ_ONCE);
     if (!r) {
         put_le32(body, reader);
         out_frame(FRAME_DATA_END, 0, e->id, e->log.next, body, sizeof body);
@@ -127,27 +127,30 @@ static void send_end(struct exec *e, struct reader_at *r)
 
     put_le32(body, r->id);
     r->ended = true;
-    out_frame(FRAME_DATA_END, 0, e->id, e->log.next, body, sizeof body);
+    out_frame(FRAME_DATA_END, 0, e->id, r->pos, body, sizeof body);
 }
 
 /* One frame. 1: there may be more; 0: nothing more for now; -EAGAIN. Bytes that are lost cost no credit. */
 static int send_one(struct exec *e, struct reader_at *r)
 {
     uint64_t seq = r->pos < e->log.first ? e->log.first : r->pos, lost = seq - r->pos, window = r->limit > r->pos ? r->limit - r->pos : 0;
-    bool over = seq == e->log.next && exec_io_over(e);
+    uint64_t end = r->stop < e->log.next ? r->stop : e->log.next;
+    bool over = seq >= r->stop || (seq >= end && exec_io_over(e));
     const uint8_t *p = NULL;
     uint8_t stream = 0;
     size_t n = 0;
 
+    if (r->ended)
+        return 0;
     if (over && !lost) {
-        if (!r->ended)
-            send_end(e, r);
+        send_end(e, r);
         return 0;
     }
-    if (seq < e->log.next && window) {
+    if (seq < end && window) {
         n = log_peek(&e->log, seq, &p, &stream);
         n = n < DATA_MAX ? n : DATA_MAX;
         n = n < window ? n : (size_t)window;
+        n = n < end - seq ? n : (size_t)(end - seq);
     } else if (!over) {
         return 0;
     }
