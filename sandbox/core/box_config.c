@@ -19,7 +19,7 @@ enum { CONFIG_VERSION = 1, CONFIG_MAX = 1 << 20, ENV_MAX = 1024, FREEZE_S = 60, 
 void box_config_init(struct box_config *c)
 {
     *c = (struct box_config){ .env = json_object(), .labels = json_object(), .mounts = json_array(), .freeze_s = FREEZE_S, .sleep_s = SLEEP_S,
-                              .limits = { .memory_bytes = MEMORY_DEFAULT, .tmp_bytes = TMP_DEFAULT, .pids = PIDS_DEFAULT, .cpu_weight = WEIGHT_DEFAULT } };
+                              .limits = { .memory_bytes = MEMORY_DEFAULT, .pids = PIDS_DEFAULT, .cpu_weight = WEIGHT_DEFAULT } };
 }
 
 void box_config_fini(struct box_config *c)
@@ -115,7 +115,7 @@ static bool set_limits(struct box_config *c, json_t *o, struct fault *f)
     if (!o)
         return true;
     if (!known(f, o, "limits", keys) || !number(f, o, "cpu", 0, 1024, &cpu) || !number(f, o, "cpu_weight", 1, 10000, &weight) || !number(f, o, "memory_mb", 16, 1 << 24, &memory) ||
-        !number(f, o, "pids", 8, 1 << 20, &pids) || !number(f, o, "tmp_mb", 1, 1 << 24, &tmp) || !number(f, o, "disk_mb", 0, 1u << 30, &quota) ||
+        !number(f, o, "pids", 8, 1 << 20, &pids) || !number(f, o, "tmp_mb", 0, memory, &tmp) || !number(f, o, "disk_mb", 0, 1u << 30, &quota) ||
         !number(f, o, "timeout_s", 0, SECONDS_MAX, &timeout))
         return false;
     if (cpu > 0 && cpu < 0.01)
@@ -127,6 +127,8 @@ static bool set_limits(struct box_config *c, json_t *o, struct fault *f)
     c->limits.tmp_bytes = (uint64_t)(tmp * (1 << 20)) & ~4095ull;
     c->disk_bytes = (uint64_t)(quota * (1 << 20));
     c->timeout_s = timeout;
+    if (c->limits.tmp_bytes > c->limits.memory_bytes)
+        c->limits.tmp_bytes = 0;          /* half of it */
     return true;
 }
 

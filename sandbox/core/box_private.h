@@ -9,7 +9,6 @@ enum { STARTS_AT_ONCE = 8,                /* that are between PREPARE and SYNCED
 /* Without limits of its own a sandbox has these (docs/profile.md). */
 enum { PIDS_DEFAULT = 1024, WEIGHT_DEFAULT = 100 };
 #define MEMORY_DEFAULT (2ull << 30)
-#define TMP_DEFAULT (512ull << 20)
 #define ROOT_PREFIX "root-of-"            /* name of the throw-away root of a bare workspace */
 
 enum want { WANT_RUNNING, WANT_FROZEN, WANT_ASLEEP, WANT_DELETED };

@@ -279,6 +279,8 @@ static void erased(void *arg, json_t *result, int fd, const struct fault *fault)
         box_changed(b, BOX_ASLEEP, &f);
     } else {
         box_config_remove(b);
+        if (b->p->bs->hooks.deleted)
+            b->p->bs->hooks.deleted(b);
         b->p->deleted = true;
         boxes_drop(b);
         log_info("box=%s deleted", b->id);
