@@ -15,7 +15,7 @@
 #include "sandbox/confine/parts.h"
 
 /* The list is in docs/profile.md 4; the launcher lays the masks. */
-static const char *const masked[] = { "/proc/acpi", "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore",
+static const char *const masked[] = { "/proc/acpi", "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/pressure", "/proc/scsi", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore",
     "/proc/keys", "/proc/kmsg", "/proc/latency_stats", "/proc/sched_debug", "/proc/sysrq-trigger", "/proc/timer_list", "/proc/timer_stats" };
 
 /* Has no entry, and takes none. */
