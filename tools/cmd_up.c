@@ -1,16 +1,77 @@
-/* up, down, status: the daemon itself. */
+/* up, down, status: the daemons themselves. */
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "tools/args.h"
 #include "tools/table.h"
 #include "tools/text.h"
+#include "tools/tool_runner.h"
+
+/* The default port may be another store's: then there is the socket. One that was asked for must be had. */
+static int runner_up(struct tool *t, const char *listen, bool any, bool tcp)
+{
+    char why[2048];
+    int dir = -1;
+
+    if (geteuid()) {
+        fprintf(stderr, "coppice: sandboxes need root; only the store's daemon was started\n");
+        return 0;
+    }
+    bool runs = !runner_find(t, &dir, NULL);
+    close_p(&dir);
+    if (runs)
+        return listen ? tool_fail("the runner runs already; `coppice down` first, then `up --listen %s`", listen) : 0;
+    int r = runner_start(t, tcp ? listen ? listen : RUNNER_LISTEN : NULL, any, 0, why, sizeof(why));
+    if (r && tcp && !listen && strstr(why, "cannot listen on")) {
+        fprintf(stderr, "coppice: %s; it is reached by its socket only (--listen names another address)\n", why);
+        r = runner_start(t, NULL, false, 0, why, sizeof(why));
+    }
+    return r ? tool_fail("cannot start the runner of sandboxes: %s", why) : 0;
+}
+
+static json_t *runner_json(struct tool *t)
+{
+    char listen[256] = "", token[256] = "";
+    pid_t pid = 0;
+    int dir = -1;
+    bool runs = !runner_find(t, &dir, &pid);
+
+    close_p(&dir);
+    if (!runs)
+        return json_pack("{s:b}", "running", 0);
+    runner_tcp(t, listen, sizeof(listen), token, sizeof(token));
+    return json_pack("{s:b,s:i,s:o}", "running", 1, "pid", (int)pid, "listen", listen[0] ? json_string(listen) : json_null());
+}
+
+static void print_how(struct tool *t)
+{
+    char listen[256] = "", token[256] = "";
+
+    if (!tool_runner_runs(t))
+        return;
+    printf("sandboxes: socket %s/" RUNNER_DIR "/" RUNNER_SOCKET "\n", t->store);
+    if (runner_tcp(t, listen, sizeof(listen), token, sizeof(token)) || !listen[0])
+        return;
+    printf("           http://%s, token in %s/" RUNNER_DIR "/" RUNNER_TOKEN ", for example:\n"
+           "  curl -H \"Authorization: Bearer $(cat %s/" RUNNER_DIR "/" RUNNER_TOKEN ")\" http://%s/v1/sandbox\n",
+           listen, t->store, t->store, listen);
+}
 
 int cmd_up(struct tool *t, int argc, char **argv)
 {
+    bool any = false, no_tcp = false, store_only = false;
+    const char *listen = NULL;
+    const struct arg_option options[] = {
+        { "listen", 0, .val = &listen }, { "listen-any", 0, .flag = &any }, { "no-tcp", 0, .flag = &no_tcp }, { "store-only", 0, .flag = &store_only }, { 0 },
+    };
     struct args a;
     json_t *ans;
 
-    int r = args_parse(t, "up", argc, argv, NULL, 0, 0, &a);
+    int r = args_parse(t, "up", argc, argv, options, 0, 0, &a);
+    if (!r && listen && (no_tcp || store_only))
+        r = args_usage("up", "--listen goes neither with --no-tcp nor with --store-only");
     if (r)
         return r;
     if (snap_connect(t->store, &t->client)) {
@@ -22,27 +83,35 @@ int cmd_up(struct tool *t, int argc, char **argv)
         r = tool_call(t, json_pack("{s:s,s:b}", "verb", "ping", "stay", 1), &ans);
     if (r)
         return r;
-    if (t->json)
+    if (!store_only)
+        r = runner_up(t, listen, any, !no_tcp);
+    json_object_set_new(ans, "runner", runner_json(t));
+    if (t->json) {
         tool_print_json(ans);
-    else
+    } else {
         printf("snapshotd runs for %s (pid %lld)\n", field_str(ans, "store"), (long long)field_int(ans, "pid"));
+        print_how(t);
+    }
     json_decref(ans);
-    return 0;
+    return r;
 }
 
 int cmd_down(struct tool *t, int argc, char **argv)
 {
+    bool runner_ran = false;
     struct args a;
     json_t *ans;
 
     int r = args_parse(t, "down", argc, argv, NULL, 0, 0, &a);
+    if (!r)
+        r = runner_stop(t, &runner_ran);      /* it uses the other, so it goes first */
     if (r)
         return r;
     if (snap_connect(t->store, &t->client)) {
         t->client = NULL;
         if (t->json)
             puts("{\"running\": false}");
-        else
+        else if (!runner_ran)
             printf("no daemon runs for the store %s\n", t->store);
         return 0;
     }
@@ -55,6 +124,40 @@ int cmd_down(struct tool *t, int argc, char **argv)
         printf("the daemon ended, but not all calls or mounts did in time; the store was left as after a crash, which is safe\n");
     json_decref(ans);
     return 0;
+}
+
+/* How many sandboxes are in which state; pages of a list. Owned. */
+static json_t *count_sandboxes(struct tool *t)
+{
+    json_t *counts = json_object(), *b;
+    char path[256] = "/sandbox";
+    size_t i;
+
+    for (;;) {
+        json_t *ans = tool_api(t, "GET", path, NULL), *body = json_object_get(ans, "body");
+        json_array_foreach(json_object_get(body, "sandboxes"), i, b)
+            json_object_set_new(counts, field_str(b, "state"), json_integer(field_int(counts, field_str(b, "state")) + 1));
+        bool more = field_str(body, "next")[0];
+        snprintf(path, sizeof(path), "/sandbox?after=%s", field_str(body, "next"));
+        json_decref(ans);
+        if (!more)
+            return counts;
+    }
+}
+
+static void print_runner(const struct tool *t, const json_t *runner)
+{
+    const char *key;
+    json_t *n;
+
+    if (!field_bool(runner, "running")) {
+        printf("no sandboxes: their runner does not run (it starts when it is needed)\n");
+        return;
+    }
+    printf("runner of sandboxes for %s: pid %lld, %s%s\n", t->store, (long long)field_int(runner, "pid"), field_str(runner, "listen")[0] ? "http://" : "socket only",
+           field_str(runner, "listen"));
+    json_object_foreach(json_object_get(runner, "sandboxes"), key, n)
+        printf("  %-10s %lld\n", key, (long long)json_integer_value(n));
 }
 
 static void print_status(const json_t *s)
@@ -101,10 +204,16 @@ int cmd_status(struct tool *t, int argc, char **argv)
     if (mounts) {
         json_object_set_new(ans, "running", json_true());
         json_object_set_new(ans, "mount_list", mounts);
+        json_t *runner = runner_json(t);
+        if (field_bool(runner, "running"))
+            json_object_set_new(runner, "sandboxes", count_sandboxes(t));
+        json_object_set_new(ans, "runner", runner);
         if (t->json)
             tool_print_json(ans);
         else
             print_status(ans);
+        if (!t->json)
+            print_runner(t, runner);
     }
     json_decref(ans);
     return mounts ? 0 : 1;

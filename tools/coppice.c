@@ -60,9 +60,12 @@ const struct command commands[] = {
 #define X(name, args, summary, help) { #name, cmd_box, args, summary, help },
     BOX_VERBS(X)
 #undef X
-    { "up", cmd_up, "", "Start the store's daemon to stay.", "" },
-    { "down", cmd_down, "", "End the store's daemon; its mounts are taken away.", "" },
-    { "status", cmd_status, "", "Show whether the daemon runs, and its mounts; status 1 if it does not.", "" },
+    { "up", cmd_up, "[--listen ADDR:PORT] [--no-tcp] [--store-only]", "Start the store's daemons to stay; says how to reach them.",
+      "  --listen ADDR:PORT  serve sandboxes there (default: 127.0.0.1:8421), with the token in STORE/sandbox/token\n"
+      "  --listen-any        allow an address that other machines can reach: there is no encryption, put a proxy in front\n"
+      "  --no-tcp            only on the socket STORE/sandbox/api.sock\n  --store-only        no sandboxes, only the store's own daemon\n" },
+    { "down", cmd_down, "", "End the store's daemons: sandboxes end, mounts are taken away.", "" },
+    { "status", cmd_status, "", "Show the daemons, mounts and sandboxes; status 1 if no daemon runs.", "" },
     { "doctor", cmd_doctor, "", "Check what this machine offers, and say what each missing thing costs.", "" },
     { 0 },
 };

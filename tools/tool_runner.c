@@ -6,9 +6,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,7 +22,7 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
-enum { STOP_WAIT_MS = 60000, TOKEN_BYTES = 32 };
+enum { STOP_WAIT_MS = 60000 };
 
 static int open_dir(const struct tool *t)
 {
@@ -65,73 +65,80 @@ int runner_find(const struct tool *t, int *ret_dir, pid_t *ret_pid)
     return 0;
 }
 
-static int find_programs(char **launcher, char **snapshotd, char **sandboxd, char **agent, char **tar)
+static int why_not(char *why, size_t size, int err, const char *what, const char *because)
 {
-    static const struct { const char *in_build, *name; } names[] = {
-        { "sandbox/launcher/launcher", "launcher" }, { "snapshotd/snapshotd", "snapshotd" }, { "sandbox/sandboxd", "sandboxd" },
-        { "sandbox/agent/agent", "agent" }, { "tools/coppice-tar", "coppice-tar" },
+    snprintf(why, size, "%s: %s", what, because);
+    return err;
+}
+
+/* Paths of the five programs, owned. */
+struct programs { char *launcher, *snapshotd, *sandboxd, *agent, *tar; };
+
+static void programs_fini(struct programs *p)
+{
+    free(p->launcher);
+    free(p->snapshotd);
+    free(p->sandboxd);
+    free(p->agent);
+    free(p->tar);
+}
+
+static int programs_find(struct programs *p, char *why, size_t size)
+{
+    const struct { const char *in_build, *name; char **at; } names[] = {
+        { "sandbox/launcher/launcher", "launcher", &p->launcher }, { "snapshotd/snapshotd", "snapshotd", &p->snapshotd },
+        { "sandbox/sandboxd", "sandboxd", &p->sandboxd }, { "sandbox/agent/agent", "agent", &p->agent }, { "tools/coppice-tar", "coppice-tar", &p->tar },
     };
-    char **at[] = { launcher, snapshotd, sandboxd, agent, tar };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (!(*at[i] = tool_program(names[i].in_build, names[i].name)))
-            return tool_fail("cannot find the program %s beside this command or in $PATH", names[i].name);
+        if (!(*names[i].at = tool_program(names[i].in_build, names[i].name)))
+            return why_not(why, size, -ENOENT, names[i].name, "this program is neither beside the command nor in $PATH");
     return 0;
 }
 
-static int launch(struct tool *t, const char *listen, unsigned idle_exit_s)
+static int launch(struct tool *t, const char *listen, bool any, unsigned idle_exit_s, char *why, size_t size)
 {
-    _cleanup_free_ char *launcher = NULL, *snapshotd = NULL, *sandboxd = NULL, *agent = NULL, *tar = NULL;
-    char idle[24], text[2048];
+    _cleanup_(programs_fini) struct programs p = { 0 };
+    char idle[24];
 
-    int r = find_programs(&launcher, &snapshotd, &sandboxd, &agent, &tar);
+    int r = programs_find(&p, why, size);
     if (r)
         return r;
     snprintf(idle, sizeof(idle), "%u", idle_exit_s);
-    const char *argv[] = { launcher, "--store", t->store, "--snapshotd", snapshotd, "--sandboxd", sandboxd, "--agent", agent, "--tar", tar,
-                           "--idle-exit", idle, listen ? "--listen" : NULL, listen, NULL };
-    r = start_daemon(argv, text, sizeof(text));
-    if (!r)
-        return 0;
-    return tool_fail("cannot start the runner of sandboxes: %s", r != -ECONNREFUSED ? strerror(-r) : text[0] ? text : "it ended without a word; look into its log");
+    const char *argv[] = { p.launcher, "--store", t->store, "--snapshotd", p.snapshotd, "--sandboxd", p.sandboxd, "--agent", p.agent, "--tar", p.tar,
+                           "--idle-exit", idle, listen ? "--listen" : NULL, listen, any ? "--listen-any" : NULL, NULL };
+    r = start_daemon(argv, why, size);
+    if (r && r != -ECONNREFUSED)
+        return why_not(why, size, r, p.launcher, strerror(-r));
+    if (r && !why[0])
+        snprintf(why, size, "it ended without a word; look into %s/" RUNNER_DIR "/launcher.log", t->store);
+    return r;
 }
 
-/* The store is there, with the runner's directory in it. */
-static int make_dir(struct tool *t)
+int runner_start(struct tool *t, const char *listen, bool listen_any, unsigned idle_exit_s, char *ret_why, size_t why_size)
 {
     _cleanup_free_ char *p = NULL;
-    int r = tool_open(t, NEED_CREATE);
-
-    if (r)
-        return r;
-    if (asprintf(&p, "%s/" RUNNER_DIR, t->store) < 0)
-        return tool_fail("out of memory");
-    if (mkdir(p, 0755) && errno != EEXIST)
-        return tool_fail("cannot make %s: %s", p, strerror(errno));
-    return 0;
-}
-
-int runner_start(struct tool *t, const char *listen, unsigned idle_exit_s)
-{
     _cleanup_close_ int found = -1;
 
     if (geteuid())
-        return tool_fail("sandboxes are run by root: namespaces with ids of their own need it; run as root");
-    int r = make_dir(t);
-    if (r)
-        return r;
+        return why_not(ret_why, why_size, -EPERM, "sandboxes are run by root", "namespaces with ids of their own need it; run as root");
+    if (asprintf(&p, "%s/" RUNNER_DIR, t->store) < 0)
+        return why_not(ret_why, why_size, -ENOMEM, t->store, "out of memory");
+    if (mkdir(p, 0755) && errno != EEXIST)
+        return why_not(ret_why, why_size, -errno, p, strerror(errno));
     _cleanup_close_ int dir = open_dir(t);
     _cleanup_close_ int lock = dir < 0 ? -1 : openat(dir, "start.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (lock < 0)
-        return tool_fail("cannot use %s/" RUNNER_DIR ": %s", t->store, strerror(errno));
+        return why_not(ret_why, why_size, -errno, p, strerror(errno));
     while (flock(lock, LOCK_EX))
         if (errno != EINTR)
-            return tool_fail("cannot lock %s/" RUNNER_DIR ": %s", t->store, strerror(errno));
-    return runner_find(t, &found, NULL) ? launch(t, listen, idle_exit_s) : 0;
+            return why_not(ret_why, why_size, -errno, p, strerror(errno));
+    return runner_find(t, &found, NULL) ? launch(t, listen, listen_any, idle_exit_s, ret_why, why_size) : 0;
 }
 
 int runner_need(struct tool *t, int *ret_dir)
 {
+    char why[2048];
     int r = runner_find(t, ret_dir, NULL);
 
     if (!r)
@@ -141,9 +148,11 @@ int runner_need(struct tool *t, int *ret_dir)
     if (r == -ECONNREFUSED)
         close(*ret_dir);
     *ret_dir = -1;
-    r = runner_start(t, NULL, IDLE_EXIT_S);
+    r = tool_open(t, NEED_CREATE);
     if (r)
         return r;
+    if (runner_start(t, NULL, false, IDLE_EXIT_S, why, sizeof(why)))
+        return tool_fail("cannot start the runner of sandboxes: %s", why);
     r = runner_find(t, ret_dir, NULL);
     if (r == -ECONNREFUSED)
         close(*ret_dir);
@@ -184,38 +193,26 @@ int runner_stop(struct tool *t, bool *ret_ran)
     return n > 0 ? 0 : tool_fail("the runner of the store %s has not ended within %d s; its log may say why", t->store, STOP_WAIT_MS / 1000);
 }
 
-static bool token_ok(const char *s, ssize_t n)
+/* One line of a file in the runner's directory. */
+static int read_line(int dir, const char *name, char *out, size_t size)
 {
-    if (n != 65 || s[64] != '\n')
-        return false;
-    for (int i = 0; i < 64; i++)
-        if (!strchr("0123456789abcdef", s[i]) || !s[i])
-            return false;
-    return true;
+    _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -errno : io_pread_full(fd, out, size - 1, 0);
+
+    out[n > 0 ? n : 0] = 0;
+    out[strcspn(out, "\n")] = 0;
+    return n < 0 ? (int)n : 0;
 }
 
-int runner_token(struct tool *t, char ret[65])
+int runner_tcp(const struct tool *t, char *ret_listen, size_t listen_size, char *ret_token, size_t token_size)
 {
-    uint8_t raw[TOKEN_BYTES];
-    char text[80] = "";
-    int r = make_dir(t);
-
-    if (r)
-        return r;
     _cleanup_close_ int dir = open_dir(t);
-    _cleanup_close_ int fd = dir < 0 ? -1 : openat(dir, RUNNER_TOKEN, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : io_pread_full(fd, text, sizeof(text), 0);
-    if (!token_ok(text, n)) {
-        if (getrandom(raw, sizeof(raw), 0) != sizeof(raw))
-            return tool_fail("cannot make a token: %s", strerror(errno));
-        for (int i = 0; i < TOKEN_BYTES; i++)
-            snprintf(text + 2 * i, 3, "%02x", raw[i]);
-        text[64] = '\n';
-        _cleanup_close_ int out = openat(dir, RUNNER_TOKEN ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (out < 0 || io_write_full(out, text, 65) || fsync(out) || renameat(dir, RUNNER_TOKEN ".new", dir, RUNNER_TOKEN))
-            return tool_fail("cannot write %s/" RUNNER_DIR "/" RUNNER_TOKEN ": %s", t->store, strerror(errno));
+    int r = dir < 0 ? dir : read_line(dir, "listen", ret_listen, listen_size);
+
+    ret_token[0] = 0;
+    if (r == -ENOENT) {
+        ret_listen[0] = 0;
+        return 0;
     }
-    memcpy(ret, text, 64);
-    ret[64] = 0;
-    return 0;
+    return r ? r : read_line(dir, "token", ret_token, token_size);
 }

@@ -11,11 +11,12 @@
 /* The runner's directory, opened, and whether somebody accepts on its socket (pid of that, by *ret_pid, which may be NULL). 0: it runs; -ECONNREFUSED: not;
  * -ENOENT: no directory; -EACCES; -errno. *ret_dir is set (owned) with 0 and -ECONNREFUSED. */
 int runner_find(const struct tool *t, int *ret_dir, pid_t *ret_pid);
-/* Starts it: listen is NULL (no TCP) or ADDR:PORT. It ends by itself after idle_exit_s without work (0: never). 0 or the exit status, after saying why. */
-int runner_start(struct tool *t, const char *listen, unsigned idle_exit_s);
+/* Starts it: listen is NULL (no TCP) or ADDR:PORT; listen_any: also one that other machines reach. It ends by itself after idle_exit_s without work (0: never).
+ * 0, or -errno with why not. */
+int runner_start(struct tool *t, const char *listen, bool listen_any, unsigned idle_exit_s, char *ret_why, size_t why_size);
 /* Runs it if it does not; the store is made if there is none. */
 int runner_need(struct tool *t, int *ret_dir);
 /* Ends it and all sandboxes; returns when it is gone. 0; 1 after saying why not. *ret_ran: it did run. */
 int runner_stop(struct tool *t, bool *ret_ran);
-/* The token for TCP, made if there is none: 64 hex digits. 0 or the exit status, after saying why. */
-int runner_token(struct tool *t, char ret[65]);
+/* Where it listens by TCP ("" : nowhere) and the token for it, as the runner has written them down. 0 or -errno. */
+int runner_tcp(const struct tool *t, char *ret_listen, size_t listen_size, char *ret_token, size_t token_size);

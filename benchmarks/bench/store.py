@@ -82,7 +82,7 @@ class Store:
             self.under.start()
         os.makedirs(self.directory, exist_ok=True)
         self.command("init")
-        self.command("up")
+        self.command("up", "--store-only")
 
     def stop(self):
         try:
