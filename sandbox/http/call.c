@@ -141,7 +141,7 @@ void call_piece(struct http_call *c, const uint8_t *p, size_t n) {
     else if (c->collecting) call_collect(c, p, n);
     else if (c->body_fn) {
         c->body_paused = !c->body_fn(c->state, p, n) && n;
-        if (c->body_paused && c->answer != ANSWER_DONE && c->conn) soup_server_message_pause(c->msg);
+        if (c->body_paused && c->answer != ANSWER_DONE && c->conn && !c->conn->dying) soup_server_message_pause(c->msg);
     } else drain(c, n);
 }
 

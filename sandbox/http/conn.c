@@ -20,10 +20,21 @@ static void on_in(void *arg, size_t n) {
     }
 }
 
+static gboolean tell_out(gpointer arg) {
+    struct conn *c = arg;
+    size_t n = c->data_out;
+    c->out_idle = 0;
+    c->data_out = 0;
+    if (c->call && c->call->ws) ws_sent(c->call, n);
+    return G_SOURCE_REMOVE;
+}
+
 static void on_data_out(void *arg, size_t n) {
     struct conn *c = arg;
     c->active_ns = clock_mono_ns();
-    if (c->call && c->call->ws) ws_sent(c->call, n);
+    if (!c->call || !c->call->ws) return;
+    c->data_out += n;                     /* libsoup writes within its send: told from the loop (invariant 1) */
+    if (!c->out_idle) c->out_idle = g_idle_add(tell_out, c);
 }
 
 /* The request's client is away: SoupServer is made to find that out, also if the message is paused. */
@@ -43,6 +54,7 @@ static void on_closed(void *arg) {
         else call_over(call);
     }
     if (c->cut_idle) g_source_remove(c->cut_idle);
+    if (c->out_idle) g_source_remove(c->out_idle);
     server_closed(c);
     g_free(c);
 }
@@ -52,14 +64,20 @@ void conn_idle(struct conn *c) {
     c->in_head = false;
     c->active_ns = clock_mono_ns();
     c->deadline_ns = c->active_ns + IDLE_S * 1000000000ull;
-    if (c->wire) wire_watch(c->wire, false);
+    if (!c->wire) return;
+    wire_idle(c->wire, true);
+    wire_watch(c->wire, false);
 }
 
 /* A paused message notices nothing: it must go on. From the loop, because SoupServer may pause it itself after the signal from which we came. */
 static gboolean go_on(gpointer arg) {
     struct conn *c = arg;
     c->cut_idle = 0;
-    if (c->call && !c->call->ws) call_go(c->call);
+    if (!c->call || c->call->ws) return G_SOURCE_REMOVE;
+    SoupServerMessage *msg = c->call->msg;
+    if (!soup_server_message_get_status(msg)) soup_server_message_set_status(msg, 500, NULL);
+    soup_message_body_append(soup_server_message_get_response_body(msg), SOUP_MEMORY_STATIC, "", 1);      /* the write of it fails */
+    call_go(c->call);
     return G_SOURCE_REMOVE;
 }
 

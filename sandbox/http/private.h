@@ -23,7 +23,8 @@ struct conn {
     bool tcp, refused, dying;
     uint64_t deadline_ns, active_ns;      /* 0: none; when bytes last moved */
     struct http_call *call;               /* being answered, or NULL */
-    guint cut_idle;
+    guint cut_idle, out_idle;
+    size_t data_out;                      /* of WebSocket data, not yet told */
     bool in_head;                         /* the first byte of a head has come */
     GList link;                           /* in http.conns */
 };

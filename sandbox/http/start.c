@@ -103,7 +103,7 @@ static void on_body(SoupServerMessage *msg, gpointer arg) {
     struct http_call *c = arg;
     c->got_body = true;
     if (!c->body_ended) call_piece(c, NULL, 0);
-    if (c->answer == ANSWER_NONE && c->conn && !c->ws) soup_server_message_pause(msg);
+    if (c->answer == ANSWER_NONE && c->conn && !c->conn->dying && !c->ws) soup_server_message_pause(msg);
 }
 
 static void on_wrote(SoupServerMessage *msg, guint n, gpointer arg) { call_sent(arg, n); }
@@ -120,6 +120,7 @@ void call_start(struct conn *conn, SoupServerMessage *msg) {
     c->path = g_strdup(*path == '/' ? path : "/");
     conn->call = c;
     conn->deadline_ns = 0;
+    wire_idle(conn->wire, false);
     wire_watch(conn->wire, true);
     g_object_set_data(G_OBJECT(msg), "call", c);
     soup_message_body_set_accumulate(soup_server_message_get_request_body(msg), FALSE);

@@ -15,6 +15,7 @@ typedef struct Wire Wire;
 /* Takes fd (non-blocking). half_close: a client that only stops sending has not left (Unix sockets). */
 Wire *wire_new(int fd, bool half_close, const struct wire_hooks *hooks, void *arg);
 void wire_watch(Wire *w, bool on);            /* left() is wanted: while a request is being answered */
+void wire_idle(Wire *w, bool on);             /* no request has begun */
 void wire_pause(Wire *w, bool on);            /* nothing is read while it is on */
 /* From now on frames are counted: data_out comes, and while the client does not read, at most WIRE_BLOCKED_MAX further bytes of it are read (it could ask for endless pongs). */
 void wire_websocket(Wire *w);
