@@ -81,8 +81,8 @@ static int mask_init(struct husk *h)
     h->mask = husk_fs("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, options);
     if (h->mask < 0)
         return h->mask;
-    _cleanup_close_ int file = openat(h->mask, "file", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-    if (file < 0 || mkdirat(h->mask, "dir", 0555))
+    /* A regular file by mknod: one open for writing would keep the mount from becoming read-only. */
+    if (mknodat(h->mask, "file", S_IFREG | 0444, 0) || mkdirat(h->mask, "dir", 0555))
         return -errno;
     return husk_attr(h->mask, MOUNT_ATTR_RDONLY, 0);
 }
