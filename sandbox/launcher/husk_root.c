@@ -72,7 +72,8 @@ static int check_mount(struct husk *h, int fd, const char *what)
     struct statfs sf;
 
     husk_step(h, "check the mount for %s", what);
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_UID | STATX_GID, &sx) || fstatfs(fd, &sf))
+    /* Not DONT_SYNC: the kernel has made up the root's attributes (owner 0 of the host) until it asked for them once. */
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_UID | STATX_GID, &sx) || fstatfs(fd, &sf))
         return -errno;
     if (!S_ISDIR(sx.stx_mode) || (uint32_t)sf.f_type != FUSE_SUPER_MAGIC || !(sx.stx_attributes & STATX_ATTR_MOUNT_ROOT)) {
         husk_step(h, "what was given for %s is not the root of a mount of snapshotd", what);
