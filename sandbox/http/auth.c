@@ -119,7 +119,7 @@ bool auth_check(struct http_call *c) {
 
 static gboolean ticket_old(gpointer key, gpointer value, gpointer now) { return ((struct ticket *)value)->until_ns < *(uint64_t *)now; }
 
-bool auth_ticket(struct http_call *c, const char *path, char ret_hex[33]) {
+bool http_ticket(struct http_call *c, const char *path, char ret_hex[33]) {
     struct auth *a = &c->h->auth;
     uint64_t now = clock_mono_ns();
     uint8_t raw[16];
@@ -128,7 +128,7 @@ bool auth_ticket(struct http_call *c, const char *path, char ret_hex[33]) {
     if (getrandom(raw, sizeof raw, 0) != sizeof raw) { http_fail(c, "internal", "no random bytes"); return false; }
     for (unsigned i = 0; i < 16; i++) g_snprintf(ret_hex + 2 * i, 3, "%02x", raw[i]);
     struct ticket *t = g_new(struct ticket, 1);
-    *t = (struct ticket){ now + TICKET_S * 1000000000ull, g_strdup(path) };
+    *t = (struct ticket){ now + HTTP_TICKET_S * 1000000000ull, g_strdup(path) };
     g_hash_table_insert(a->tickets, g_strdup(ret_hex), t);
     return true;
 }

@@ -38,6 +38,11 @@ void http_set_state(struct http_call *c, void *p, void (*free_fn)(void *));
 void *http_state(struct http_call *c);
 void http_on_gone(struct http_call *c, void (*fn)(void *state));          /* the client left before the end of the answer; the call is over after it returns */
 
+/* A ticket with which a browser may open the WebSocket route at this raw path once, within HTTP_TICKET_S (it offers the protocols "coppice.terminal" and "ticket.HEX").
+ * False: answered. */
+enum { HTTP_TICKET_S = 30 };
+bool http_ticket(struct http_call *c, const char *path, char ret_hex[33]);
+
 /* --- the body (ROUTE_STREAM) --- */
 /* data: n > 0: a piece (valid during the call); return false to pause (then http_body_resume). n == 0: the end. gone: http_on_gone. */
 typedef bool http_body_fn(void *state, const uint8_t *p, size_t n);

@@ -8,8 +8,8 @@
 #include "sandbox/http/wire.h"
 
 enum { TARGET_MAX = 8192, HEADERS_MAX = 100, DRAIN_MAX = 64 << 20, CONNS_TCP = 2048, CONNS_UNIX = 2048, PARAMS_MAX = 6, QUERIES_MAX = 32, WS_MESSAGE_MAX = 1 << 20 };
-/* Seconds: for a whole request head; between requests; for a JSON body; for a stalled upload or a stalled whole answer; comments of an event stream; WebSocket pings and silence; tickets. */
-enum { HEAD_S = 10, IDLE_S = 75, JSON_S = 30, STALL_S = 300, COMMENT_S = 15, WS_PING_S = 30, WS_SILENT_S = 90, TICKET_S = 30 };
+/* Seconds: for a whole request head; between requests; for a JSON body; for a stalled upload or a stalled whole answer; comments of an event stream; WebSocket pings and silence. */
+enum { HEAD_S = 10, IDLE_S = 75, JSON_S = 30, STALL_S = 300, COMMENT_S = 15, WS_PING_S = 30, WS_SILENT_S = 90 };
 
 /* --- head.c: what libsoup lets pass in a head and could mean two things --- */
 struct head { bool http10, close, chunked, has_length, expect; uint64_t length; };
@@ -100,7 +100,6 @@ void auth_fini(struct auth *a);
 /* True, or the call has been failed. */
 bool auth_host(struct http_call *c);
 bool auth_check(struct http_call *c);
-bool auth_ticket(struct http_call *c, const char *path, char ret_hex[33]);     /* for one WebSocket at this raw path, within TICKET_S */
 
 /* --- reply.c, events.c, websocket.c, json.c --- */
 void reply_head(struct http_call *c, unsigned status, const char *type, int64_t length);
