@@ -288,13 +288,15 @@ static void thaw_begin(struct box *b)
 /* It ended by itself: the agent died, or the kernel ended it for memory. */
 static void box_ended(struct box *b, const struct launch_packet *p)
 {
+    bool stopping = b->state == BOX_STOPPING || b->state == BOX_DELETING;
+
     if (p->value[1])
         g_snprintf(b->p->error, sizeof(b->p->error), "the sandbox '%s' ran out of memory and its processes were ended (limits.memory_mb raises the limit)", b->name);
-    else
+    else if (!stopping)
         g_snprintf(b->p->error, sizeof(b->p->error), "the agent of the sandbox '%s' ended (wait status 0x%llx)", b->name, (unsigned long long)p->value[0]);
     usage_run_ended(b, p->value[2], p->value[1]);
     b->p->alive = false;
-    if (b->state == BOX_STOPPING || b->state == BOX_DELETING) {
+    if (stopping) {
         box_unwind_gone(b);
     } else if (b->p->start) {
         box_start_failed(b, "start_failed", "%s", b->p->error);

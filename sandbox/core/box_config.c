@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -120,7 +119,7 @@ static bool set_limits(struct box_config *c, json_t *o, struct fault *f)
         return false;
     if (cpu > 0 && cpu < 0.01)
         return bad(f, "cpu", "it is a share of a CPU from 0.01 on, or 0 for no limit");
-    c->limits.cpu_milli = (uint32_t)lround(cpu * 1000);
+    c->limits.cpu_milli = (uint32_t)(cpu * 1000 + 0.5);
     c->limits.cpu_weight = (uint32_t)weight;
     c->limits.memory_bytes = (uint64_t)(memory * (1 << 20)) & ~4095ull;
     c->limits.pids = (uint32_t)pids;

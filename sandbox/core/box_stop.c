@@ -276,6 +276,8 @@ static void erased(void *arg, json_t *result, int fd, const struct fault *fault)
 
     if (!result && strcmp(fault->code, "not_found")) {
         f = *fault;
+        if (!strcmp(f.code, "not_empty"))
+            fault_set(&f, "not_empty", "the sandbox '%s' has named snapshots, which would go with it: delete those you do not want, or delete it with ?snapshots=true", b->name);
         box_changed(b, BOX_ASLEEP, &f);
     } else {
         box_config_remove(b);
