@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -113,32 +114,89 @@ static void check_fuse_features(struct doctor *d, unsigned version)
         version >= 6009 ? "is there (by version)" : "comes with Linux 6.9");
 }
 
+/* One clone with all of them, as a sandbox is made. */
 static void check_namespaces(struct doctor *d)
 {
-    int status = 0;
-    pid_t pid = fork();
+    static const struct { int flag; const char *name; } all[] = {
+        { CLONE_NEWUSER, "user" }, { CLONE_NEWNS, "mount" }, { CLONE_NEWPID, "pid" }, { CLONE_NEWNET, "network" }, { CLONE_NEWIPC, "ipc" }, { CLONE_NEWUTS, "uts" },
+        { CLONE_NEWCGROUP, "cgroup" },
+    };
+    char missing[128] = "";
+    int err = 0;
 
-    if (!pid)
-        _exit(unshare(CLONE_NEWUSER) ? errno : 0);
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    int err = pid < 0 ? errno : WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
-    say(d, "user namespaces", err ? LESS : GOOD,
-        "sandboxes (a later version) cannot be isolated by user; the file system does not need them", "%s",
-        err ? strerror(err) : "can be made");
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        int status = 0;
+        pid_t pid = fork();
+        if (!pid)
+            _exit(unshare(all[i].flag == CLONE_NEWUSER ? CLONE_NEWUSER : CLONE_NEWUSER | all[i].flag) ? errno : 0);
+        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+        int e = pid < 0 ? errno : WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+        if (e) {
+            err = e;
+            snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing), "%s%s", missing[0] ? ", " : "", all[i].name);
+        }
+    }
+    if (err)
+        say(d, "namespaces", LESS, "no sandbox can start (the file system does not need them); look at user.max_*_namespaces, kernel.unprivileged_userns_clone and "
+            "the container's seccomp profile", "%s: %s", missing, strerror(err));
+    else
+        say(d, "namespaces", GOOD, "", "user, mount, pid, network, ipc, uts and cgroup can be made");
+}
+
+static void check_confinement(struct doctor *d)
+{
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* LANDLOCK_CREATE_RULESET_VERSION */);
+    int filter = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
+
+    say(d, "seccomp", filter >= 0 ? GOOD : LESS, "no sandbox can start: it would not be confined; the kernel needs CONFIG_SECCOMP_FILTER", "%s",
+        filter >= 0 ? "filters can be set" : strerror(errno));
+    if (abi > 0)
+        say(d, "landlock", GOOD, "", "version %ld", abi);
+    else
+        say(d, "landlock", LESS, "no sandbox can start: this layer is proved at each start; add landlock to the kernel's lsm= list", "%s", strerror(errno));
+    int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    say(d, "pidfd", pidfd >= 0 ? GOOD : LESS, "sandboxes cannot be ended safely, so none starts; Linux 5.3 has it", "%s", pidfd >= 0 ? "is there" : strerror(errno));
+    close_p(&pidfd);
+    if (geteuid())
+        say(d, "root", LESS, "sandboxes and mounts need root; run as root", "this is uid %u", (unsigned)geteuid());
+}
+
+/* Merged into /usr: what the built-in template is made of. */
+static void check_template(struct doctor *d)
+{
+    static const char *const names[] = { "/bin", "/sbin", "/lib" };
+    struct stat st;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (!lstat(names[i], &st) && !S_ISLNK(st.st_mode)) {
+            say(d, "template host", LESS, "`create` has no built-in template here; import a root file system (`import --kind root`) and create from that",
+                "%s is not a link into /usr", names[i]);
+            return;
+        }
+    say(d, "template host", GOOD, "", "/usr is merged");
 }
 
 static void check_cgroup(struct doctor *d)
 {
+    static const char *const v1[] = { "memory", "pids", "cpu", "cpuacct", "freezer" };
+    char missing[64] = "", path[64];
     struct statfs s;
 
-    if (!statfs("/sys/fs/cgroup", &s) && s.f_type == CGROUP2_SUPER_MAGIC)
+    if (!statfs("/sys/fs/cgroup", &s) && s.f_type == CGROUP2_SUPER_MAGIC) {
         say(d, "cgroup", GOOD, "", "version 2");
-    else if (!access("/sys/fs/cgroup/memory", F_OK) || !access("/sys/fs/cgroup/cpu", F_OK))
-        say(d, "cgroup", LESS, "limits of sandboxes (a later version) work per controller, without pressure figures", "version 1");
+        return;
+    }
+    for (size_t i = 0; i < sizeof(v1) / sizeof(v1[0]); i++) {
+        snprintf(path, sizeof(path), "/sys/fs/cgroup/%s", v1[i]);
+        if (access(path, F_OK))
+            snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing), " %s", v1[i]);
+    }
+    if (missing[0])
+        say(d, "cgroup", LESS, "no sandbox can start: its limits could not be set (the file system does not need them); mount the controllers, or cgroup2", "version 1 without%s",
+            missing);
     else
-        say(d, "cgroup", LESS, "sandboxes (a later version) have no limits; the file system does not need them",
-            "not mounted at /sys/fs/cgroup");
+        say(d, "cgroup", LESS, "sandboxes work, without pressure figures and with one controller at a time", "version 1");
 }
 
 static void check_memory(struct doctor *d)
@@ -228,7 +286,9 @@ int cmd_doctor(struct tool *t, int argc, char **argv)
         check_fuse(&d);
         check_fuse_features(&d, version);
         check_namespaces(&d);
+        check_confinement(&d);
         check_cgroup(&d);
+        check_template(&d);
         check_memory(&d);
         check_store(&d);
         if (t->json) {

@@ -1,4 +1,5 @@
 /* Asking the daemon, and saying what it answers. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -67,6 +68,38 @@ int tool_call(struct tool *t, json_t *req, json_t **ret)
     return tool_call_fd(t, req, NULL, 0, ret);
 }
 
+/* A directory that is the root of the mount with this device. -1: it is not. O_NOFOLLOW: the last component may be of a workload's making. */
+static int open_if(const char *path, int64_t dev)
+{
+    struct stat st;
+
+    if (lstat(path, &st) || (int64_t)st.st_dev != dev)
+        return -1;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 && !fstat(fd, &st) && (int64_t)st.st_dev == dev ? TAKE_FD(fd) : -1;
+}
+
+/* A running sandbox has its workspace mounted in a namespace of its own, as / or, of a plain tree, as /workspace: seen through a process in it, which needs root. */
+static int sandbox_fd(int64_t dev)
+{
+    DIR *d = opendir("/proc");
+    char path[300];
+    int fd = -1;
+
+    for (struct dirent *e; d && fd < 0 && (e = readdir(d));) {
+        if (e->d_name[0] < '0' || e->d_name[0] > '9')
+            continue;
+        snprintf(path, sizeof(path), "/proc/%s/root/.", e->d_name);
+        fd = open_if(path, dev);
+        snprintf(path, sizeof(path), "/proc/%s/root/workspace", e->d_name);
+        if (fd < 0)
+            fd = open_if(path, dev);
+    }
+    if (d)
+        closedir(d);
+    return fd;
+}
+
 int tool_mount_fd(struct tool *t, const char *object)
 {
     json_t *ans = NULL;
@@ -77,13 +110,10 @@ int tool_mount_fd(struct tool *t, const char *object)
         return -1;
     json_t *m = json_array_get(json_object_get(ans, "mounts"), 0);
     _cleanup_free_ char *dir = snap_bytes_get(json_object_get(m, "dir"), &len, &err);
-    struct stat st;
     if (dir)
-        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && (fstat(fd, &st) || (int64_t)st.st_dev != field_int(m, "dev"))) {
-        close(fd);
-        fd = -1;
-    }
+        fd = open_if(dir, field_int(m, "dev"));
+    if (fd < 0 && m)
+        fd = sandbox_fd(field_int(m, "dev"));
     json_decref(ans);
     return fd;
 }
