@@ -69,7 +69,7 @@ static int clone_tree(int at, const char *path, unsigned flags)
 /* Covered, because they show the host or act on it. What this kernel does not have is passed over. */
 static const char *const masked[] = {
     "acpi", "asound", "bus", "config.gz", "diskstats", "driver", "fs", "interrupts", "iomem", "ioports", "irq", "kallsyms", "kcore", "key-users", "keys",
-    "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "mdstat", "modules", "mtrr", "partitions", "sched_debug", "scsi", "slabinfo", "swaps",
+    "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "mdstat", "modules", "mtrr", "partitions", "pressure", "sched_debug", "scsi", "slabinfo", "swaps",
     "sysrq-trigger", "timer_list", "timer_stats", "vmallocinfo",
 };
 
