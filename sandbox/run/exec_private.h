@@ -32,7 +32,7 @@ struct exec_reader {
     uint64_t next;                     /* seq of what comes next */
     uint64_t untaken, unacked;         /* given and not taken; taken and the agent not told */
     uint8_t flags;                     /* READ_* */
-    bool begun, told_exit, ended, busy, dead;    /* busy: one of its ops runs: then freeing waits for its return (dead) */
+    bool begun, drained, told_exit, ended, busy, dead;    /* busy: one of its ops runs: then freeing waits for its return (dead) */
     const struct exec_reader_ops *ops; void *arg;
 };
 struct execs *execs_of(struct box *b);
