@@ -1,0 +1,65 @@
+/* LIST: the entries of a directory, and of those below it to the depth asked for. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "sandbox/agent/file.h"
+
+struct list { struct file_job *j; struct buf out; };
+
+static int flush(struct list *l, size_t room)
+{
+    if (l->out.len + room <= FILE_CHUNK_MAX || !l->out.len)
+        return 0;
+    int r = file_chunk(l->j, l->out.data, l->out.len);
+    buf_clear(&l->out);
+    return r;
+}
+
+/* Whole entries in each chunk: an entry is smaller than one (names of 64 KiB at most, twice). */
+static int entry(void *arg, struct file_at *at)
+{
+    struct list *l = arg;
+    struct file_stat s;
+    char target[FILE_PATH_MAX];
+    ssize_t n = S_ISLNK(at->st.st_mode) ? readlinkat(at->dir, at->name, target, sizeof target - 1) : 0;
+    int r = flush(l, 2 * 65536 + 256);
+
+    if (r)
+        return r;
+    target[n > 0 ? n : 0] = '\0';
+    file_stat_fill(&s, &at->st);
+    buf_put_str(&l->out, at->path);
+    file_stat_put(&l->out, &s);
+    buf_put_str(&l->out, target);
+    return buf_err(&l->out);
+}
+
+int file_op_list(struct file_job *j)
+{
+    struct list l = { .j = j };
+    struct file_stat s;
+    struct stat st;
+    _cleanup_close_ int path = file_find(AT_FDCWD, j->q.path, true);
+
+    j->step = "open";
+    if (path < 0)
+        return path;
+    if (fstat(path, &st) < 0)
+        return -errno;
+    if (!S_ISDIR(st.st_mode))
+        return -ENOTDIR;
+    _cleanup_close_ int fd = file_reopen(path, O_RDONLY | O_DIRECTORY, &st);
+    if (fd < 0)
+        return fd;
+    file_stat_fill(&s, &st);
+    j->step = "list";
+    int r = file_head(j, &s);
+    if (!r)
+        r = file_walk(fd, j->q.depth ? j->q.depth : 1, NULL, entry, NULL, &l);
+    if (!r)
+        r = flush(&l, FILE_CHUNK_MAX);
+    buf_fini(&l.out);
+    return r ? r : file_chunk(j, NULL, 0);
+}
