@@ -39,7 +39,8 @@ static int make_path(int root, const char *path, bool file)
             int f = openat(at, name, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444);
             return f < 0 ? -errno : f;
         }
-        if (n && mkdirat(at, name, 0755) && errno != EEXIST)
+        /* Whatever our umask is: sandboxd, which is nobody's, goes through them to run coppice-tar. */
+        if (n && (mkdirat(at, name, 0755) ? errno != EEXIST : fchmodat(at, name, 0755, 0)))
             return -errno;
         int next = n ? openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : fcntl(at, F_DUPFD_CLOEXEC, 3);
         close(at);
