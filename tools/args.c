@@ -65,44 +65,86 @@ static void build(const struct arg_option *options, struct option *longs, char *
     longs[n] = (struct option){ 0 };
 }
 
+/* One option that getopt found. */
+static int option_found(struct tool *t, const char *verb, const struct arg_option *options, int k, char **argv)
+{
+    if (k == CODE_HELP)
+        return print_help(verb);
+    if (k == CODE_JSON) {
+        t->json = true;
+    } else if (k == CODE_STORE) {
+        t->store = optarg;
+    } else if (k == ':') {
+        return args_usage(verb, "%s needs a value", argv[optind - 1]);
+    } else if (k == '?') {
+        return optopt && optopt < CODE_FIRST ? args_usage(verb, "no such option -%c", optopt) : args_usage(verb, "no such option %s", argv[optind - 1]);
+    } else if (k >= CODE_FIRST) {
+        return option_take(&options[k - CODE_FIRST], optarg);
+    } else {
+        for (const struct arg_option *o = options; o->name; o++)
+            if (o->letter == k)
+                return option_take(o, optarg);
+    }
+    return 0;
+}
+
+static int count(const char *verb, int min, int max, const struct args *a)
+{
+    if (a->n < min)
+        return args_usage(verb, "%s", a->n ? "an argument is missing" : "arguments are missing");
+    if (max >= 0 && a->n > max)
+        return args_usage(verb, "too many arguments: '%s'", a->v[max]);
+    return 0;
+}
+
 int args_parse(struct tool *t, const char *verb, int argc, char **argv, const struct arg_option *options, int min, int max,
                struct args *ret)
 {
     struct option longs[OPTIONS_MAX];
-    char shorts[2 * OPTIONS_MAX + 2];
+    char shorts[2 * OPTIONS_MAX + 3];
     int k, r = 0;
 
     build(options, longs, shorts);
     opterr = 0;
     optind = 0;
-    while (!r && (k = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-        if (k == CODE_HELP)
-            return print_help(verb);
-        if (k == CODE_JSON) {
-            t->json = true;
-        } else if (k == CODE_STORE) {
-            t->store = optarg;
-        } else if (k == ':') {
-            r = args_usage(verb, "%s needs a value", argv[optind - 1]);
-        } else if (k == '?') {
-            r = optopt && optopt < CODE_FIRST ? args_usage(verb, "no such option -%c", optopt)
-                                              : args_usage(verb, "no such option %s", argv[optind - 1]);
-        } else if (k >= CODE_FIRST) {
-            r = option_take(&options[k - CODE_FIRST], optarg);
-        } else {
-            for (const struct arg_option *o = options; o->name; o++)
-                if (o->letter == k)
-                    r = option_take(o, optarg);
-        }
-    }
+    while (!r && (k = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
+        r = option_found(t, verb, options, k, argv);
     if (r)
         return r;
     *ret = (struct args){ argv + optind, argc - optind };
-    if (ret->n < min)
-        return args_usage(verb, "%s", ret->n ? "an argument is missing" : "arguments are missing");
-    if (max >= 0 && ret->n > max)
-        return args_usage(verb, "too many arguments: '%s'", ret->v[max]);
-    return 0;
+    return count(verb, min, max, ret);
+}
+
+int args_parse_command(struct tool *t, const char *verb, int argc, char **argv, const struct arg_option *options, int lead, int min, struct args *ret)
+{
+    struct option longs[OPTIONS_MAX];
+    char shorts[2 * OPTIONS_MAX + 3] = "+";
+    int k, r = 0, first = 0;
+
+    build(options, longs, shorts + 1);
+    opterr = 0;
+    optind = 0;
+    for (;;) {
+        while (!r && (k = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
+            r = option_found(t, verb, options, k, argv);
+        if (r)
+            return r;
+        if (first == lead || optind >= argc || !strcmp(argv[optind - 1], "--"))
+            break;
+        /* The words go in front of the command: what lay between were options, which are done with. */
+        for (int i = optind; i > 1 + first; i--) {
+            char *w = argv[i];
+            argv[i] = argv[i - 1];
+            argv[i - 1] = w;
+        }
+        first++;
+        optind++;
+    }
+    /* Leading words, moved up to the command's. */
+    for (int i = 0; i < first; i++)
+        argv[optind - 1 - i] = argv[first - i];
+    *ret = (struct args){ argv + optind - first, argc - optind + first };
+    return count(verb, min, -1, ret);
 }
 
 bool args_number(const char *s, uint64_t *ret)

@@ -12,6 +12,9 @@ struct args { char **v; int n; };         /* what is left */
 enum { ARGS_HELP = -1 };
 int args_parse(struct tool *t, const char *verb, int argc, char **argv, const struct arg_option *options, int min, int max,
                struct args *ret);
+/* For verbs that end with a command: `lead` words, options before and after them, and then, from the first further word or after "--", the command, whose options are its own.
+ * ret: the leading words and then the command; argv is reordered. Otherwise as args_parse. */
+int args_parse_command(struct tool *t, const char *verb, int argc, char **argv, const struct arg_option *options, int lead, int min, struct args *ret);
 /* Says "coppice VERB: ..." and how to get help; 2. */
 int args_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* "10", "64k", "2G" (powers of 1024). False: not a size. */

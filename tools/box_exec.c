@@ -133,11 +133,8 @@ static struct fore *fore_new(struct api *a, const char *ws, bool in)
 
 int exec_failed(struct api *a, struct api_error *e)
 {
-    const char *step = field_str(e->details, "step"), *why = field_str(e->details, "errno");
-    int r = BOX_FAILED;
+    int r = !strcmp(e->code, "program_not_found") ? BOX_NO_PROGRAM : !strcmp(e->code, "program_not_executable") ? BOX_CANNOT_RUN : BOX_FAILED;
 
-    if (!strcmp(step, "exec"))
-        r = !strcmp(why, "ENOENT") || !strcmp(why, "ENOTDIR") ? BOX_NO_PROGRAM : BOX_CANNOT_RUN;
     api_say(a->t, e);
     json_decref(e->details);
     e->details = NULL;
@@ -254,7 +251,7 @@ int box_exec(struct tool *t, int argc, char **argv)
     struct args args;
     struct api a;
 
-    int r = args_parse(t, "exec", argc, argv, options, 2, -1, &args);
+    int r = args_parse_command(t, "exec", argc, argv, options, 1, 2, &args);
     if (!r)
         r = check_options("exec", &o);
     if (r)
@@ -280,7 +277,7 @@ int box_run(struct tool *t, int argc, char **argv)
     struct args args;
     struct api a;
 
-    int r = args_parse(t, "run", argc, argv, options, 1, -1, &args);
+    int r = args_parse_command(t, "run", argc, argv, options, 0, 1, &args);
     if (!r)
         r = check_options("run", &o);
     if (r)

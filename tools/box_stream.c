@@ -37,8 +37,9 @@ static void done(struct stream *s)
 static void broken(struct stream *s, const GError *err)
 {
     if (!s->exec_id[0] || s->tries++ >= AGAIN_MAX) {
-        api_error_of(s->m, NULL, err, &s->end->error);
-        if (!err) {
+        if (err)
+            api_error_of(s->m, NULL, err, &s->end->error);
+        else {
             snprintf(s->end->error.code, sizeof(s->end->error.code), "disconnected");
             snprintf(s->end->error.text, sizeof(s->end->error.text), "the runner ended the answer before the command's end was told; `coppice logs %s %s` may say more",
                      s->ws, s->exec_id[0] ? s->exec_id : "EXEC");
