@@ -204,7 +204,7 @@ int cgroups_open(struct cgroups *cs, const struct cgroup_place *place)
     int r = cgroup_find(cs, place->root);
     if (r)
         return r;
-    cs->ops = cs->version == 2 ? &cgroup_v2 : &cgroup_v1;
+    cs->ops = cs->version == 2 ? &cgroup_v2 : cs->version == 1 ? &cgroup_v1 : NULL;
     if (!cs->version)
         snprintf(cs->missing, sizeof(cs->missing), "memory, pids, cpu, cpuacct, freezer (no cgroup file system is mounted)");
     return cs->version == 2 ? open_v2(cs, place) : cs->version == 1 ? open_v1(cs, place) : 0;
