@@ -1,56 +1,25 @@
 /* Confinement: every layer is proved by the self-test when it is there and missed when it is not, and with any one layer gone the ways out are still closed by the others,
  * or the layer is known to be the only one (docs/profile.md 6 shows the same table). In mini boxes (tests/lib/mini_box.h). Needs root. */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <openssl/sha.h>
 #include <sched.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/resource.h>
-#include <sys/shm.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/uio.h>
-#include <sys/un.h>
-#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "sandbox/confine/parts.h"
 #include "sandbox/frame.h"
 #include "tests/lib/mini_box.h"
+#include "tests/unit/confine_ways.h"
 
 _Static_assert((int)CONFINE_AGENT_ID == (int)AGENT_UID, "one id of the agent");
 enum { PROVABLE = LAYERS_NEEDED & ~LAYER_CGROUP };
 
-/* Ways out, each tried by the workload: the bit is set when it worked. */
-enum way { WAY_FILE_BY_DESCRIPTOR = 1, WAY_FILE_BY_OLD_ROOT = 2, WAY_SIGNAL = 4, WAY_ABSTRACT = 8, WAY_NAMESPACE = 16, WAY_MOUNT = 32, WAY_CHROOT = 64, WAY_DEVICE = 128,
-    WAY_SETUID = 256, WAY_TRACE_AGENT = 512, WAY_SYSCTL = 1024, WAY_TCP = 2048, WAY_SHM = 4096, WAY_HOST_NAME = 8192, WAY_HANDLE = 16384, WAY_PROC_ROOT = 32768, WAY_KERNEL_FILE = 65536 };
-static const char *const way_names[] = { "file through a leaked descriptor", "file through the old root", "signal", "abstract socket", "user namespace", "mount", "chroot", "device node",
-    "setuid program", "tracing the agent", "sysctl", "TCP to the host", "shared memory", "host name", "file handle", "/proc/PID/root", "kernel's files in /proc" };
-
-/* What is outside, and what came back. */
-static struct world {
-    uint64_t proved, ns_per_test;
-    unsigned ways;
-    int leaked_fd;
-    pid_t victim;
-    uint16_t port;
-    int shm_key;
-    char abstract[32], dir[64];
-} *w;
+/* What came back from the workload. */
+static struct world { uint64_t proved, ns_per_test; struct outside_world out; } *w;
 
 static int prove(void *arg) {
     struct timespec a, b;
@@ -118,6 +87,62 @@ static void a_missing_right_cut_is_named(void **state) {
     missing(MINI_ALL_NS, MINI_LANDLOCK, LAYER_LANDLOCK);
 }
 
+static int try_ways(void *arg) { return ways_try(&w->out); }
+static int prepare(void *arg) { return ways_prepare(); }
+
+/* The ways out that are open without these layers, as root and as another user. */
+static unsigned ways_without(unsigned namespaces, unsigned skip) {
+    unsigned ways = 0;
+    for (uid_t uid = 0; uid <= 1000; uid += 1000) {
+        const char *step = "";
+        struct mini_box box = { .namespaces = namespaces, .skip = skip, .uid = uid, .before = prepare, .workload = try_ways };
+        w->out.ways = 0;
+        int r = mini_box_run(&box, &step);
+        if (r) print_error("mini box: %s: %d\n", step, r);
+        assert_int_equal(r, 0);
+        ways |= w->out.ways;
+    }
+    return ways;
+}
+
+static void open_ways(const char *without, unsigned namespaces, unsigned skip, unsigned expected) {
+    unsigned ways = ways_without(namespaces, skip);
+    for (unsigned i = 0; i < WAYS; i++)
+        if ((ways ^ expected) >> i & 1)
+            print_error("without %s: %s is %s, which docs/profile.md 6 does not say\n", without, way_names[i], ways >> i & 1 ? "open" : "closed");
+    assert_int_equal(ways, expected);
+}
+
+static int open_world(void **state) { return outside_open(&w->out); }
+static int close_world(void **state) { return outside_close(&w->out), 0; }
+
+/* What the next test finds closed is open where nothing is in the way: root of the host, all capabilities, no filter. */
+static void without_all_layers_every_way_is_open(void **state) {
+    open_ways("all of them", 0, MINI_CAPS | MINI_NNP | MINI_LANDLOCK | MINI_SECCOMP | MINI_NODEV | MINI_NOSUID | MINI_MASKS | MINI_SYS_WRITABLE | MINI_OLD_ROOT | MINI_AGENT_OPEN,
+        (1u << WAYS) - 1);
+}
+
+/* The second lock behind each: with one layer gone, what is open is what the document calls single-layer, and nothing else. */
+static void without_any_one_layer_the_other_layers_hold(void **state) {
+    open_ways("nothing", MINI_ALL_NS, 0, 0);
+    open_ways("the user namespace", MINI_ALL_NS & ~CLONE_NEWUSER, 0, 0);
+    open_ways("the pid namespace", MINI_ALL_NS & ~(CLONE_NEWPID | CLONE_NEWUSER), 0, 0);
+    open_ways("the network namespace", MINI_ALL_NS & ~CLONE_NEWNET, 0, WAY_TCP);
+    open_ways("the ipc namespace", MINI_ALL_NS & ~CLONE_NEWIPC, 0, WAY_SHM);
+    open_ways("the uts namespace", MINI_ALL_NS & ~CLONE_NEWUTS, 0, 0);
+    open_ways("the cgroup namespace", MINI_ALL_NS & ~CLONE_NEWCGROUP, 0, 0);
+    open_ways("a root of its own", MINI_ALL_NS, MINI_OLD_ROOT, WAY_OLD_ROOT);
+    open_ways("nodev", MINI_ALL_NS, MINI_NODEV, 0);
+    open_ways("nosuid", MINI_ALL_NS, MINI_NOSUID, 0);
+    open_ways("masks of /proc", MINI_ALL_NS, MINI_MASKS, 0);
+    open_ways("a read-only /proc/sys", MINI_ALL_NS, MINI_SYS_WRITABLE, 0);
+    open_ways("capabilities dropped", MINI_ALL_NS, MINI_CAPS, 0);
+    open_ways("no_new_privs", MINI_ALL_NS, MINI_NNP, 0);
+    open_ways("seccomp", MINI_ALL_NS, MINI_SECCOMP, WAY_USERNS);
+    open_ways("Landlock", MINI_ALL_NS, MINI_LANDLOCK, WAY_DESCRIPTOR);
+    open_ways("a closed agent", MINI_ALL_NS, MINI_AGENT_OPEN, 0);
+}
+
 static int set_up(void **state) {
     w = mmap(NULL, sizeof *w, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return w == MAP_FAILED;
@@ -133,6 +158,8 @@ int main(void) {
         cmocka_unit_test(a_missing_namespace_is_named),
         cmocka_unit_test(a_missing_property_of_the_mounts_is_named),
         cmocka_unit_test(a_missing_right_cut_is_named),
+        cmocka_unit_test_setup_teardown(without_all_layers_every_way_is_open, open_world, close_world),
+        cmocka_unit_test_setup_teardown(without_any_one_layer_the_other_layers_hold, open_world, close_world),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
