@@ -60,6 +60,8 @@ const char *box_state_name(enum box_state s);   /* "asleep", "starting", "runnin
 json_t *box_json(const struct box *b);
 /* All names are [a-z0-9][a-z0-9._-]{0,63}; made-up ones are 26 characters of base32 (bridge). */
 void box_make_name(char out[LAUNCH_NAME]);
+/* Whom commands run as if nothing else was said: "user"; in a bare workspace the owner of its top directory ("root", "user" or "UID:GID"), whose files these are. */
+const char *box_default_user(const struct box *b);
 /* A problem of the last run or start, for people ("" none). */
 const char *box_last_error(const struct box *b);
 /* Hooks of the other parts, called on changes of state: */

@@ -33,6 +33,11 @@ const char *box_last_error(const struct box *b)
     return b->p->error;
 }
 
+const char *box_default_user(const struct box *b)
+{
+    return b->p->user[0] ? b->p->user : "user";
+}
+
 void box_make_name(char out[LAUNCH_NAME])
 {
     static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";

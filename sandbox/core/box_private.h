@@ -35,6 +35,7 @@ struct box_private {
     int32_t pid;
     uint32_t uid_base;
     uint64_t layers;
+    char user[32];                        /* of a bare one: owner of its top directory; "" not known */
     struct start *start;
     struct unwind *unwind;
     guint hello_timer;
@@ -77,6 +78,7 @@ void box_start_begin(struct box *b);
 void box_start_synced(struct box *b);
 void box_start_failed(struct box *b, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void box_close_link(struct box *b);
+void box_find_owner(struct box *b);       /* of a bare one, from dir_fd and uid_base */
 /* box_stop.c: ends what there is of it, however far it had come, and then box_changed(ASLEEP, fault). gently: SIGTERM first. */
 struct unwind_how { bool gently, snapshot; const struct fault *fault; };
 void box_unwind(struct box *b, const struct unwind_how *how);

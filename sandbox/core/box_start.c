@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -229,6 +230,22 @@ static void host_name(const struct box *b, char out[LAUNCH_NAME])
     out[n] = 0;
 }
 
+void box_find_owner(struct box *b)
+{
+    struct stat st;
+    unsigned uid, gid;
+
+    b->p->user[0] = 0;
+    if (!b->bare || fstat(b->dir_fd, &st))
+        return;
+    uid = st.st_uid - b->p->uid_base;
+    gid = st.st_gid - b->p->uid_base;
+    if (uid == 0)
+        strcpy(b->p->user, "root");
+    else if (uid < 65533 && uid != 1000)
+        g_snprintf(b->p->user, sizeof(b->p->user), "%u:%u", uid, gid < 65533 ? gid : uid);
+}
+
 static void phase_start(struct box *b)
 {
     struct start *s = b->p->start;
@@ -244,6 +261,7 @@ static void phase_start(struct box *b)
     s->slot_held = false;
     b->dir_fd = TAKE_FD(s->fds[b->bare]);
     s->fds[b->bare] = b->dir_fd;
+    box_find_owner(b);
     launcher_ask(b->sd->launcher, &q, s->fds, s->mount_count, started, part_new(b, 0));
     s->fds[b->bare] = -1;
     for (unsigned i = 0; i < s->mount_count; i++) {
