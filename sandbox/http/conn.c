@@ -14,9 +14,11 @@ static void on_in(void *arg, size_t n) {
     struct conn *c = arg;
     c->active_ns = clock_mono_ns();
     if (c->call) { if (c->call->ws) ws_in(c->call, n); }
-    else if (!c->in_head) {
+    else {
+        if (!c->in_head) c->deadline_ns = c->active_ns + HEAD_S * 1000000000ull;
         c->in_head = true;
-        c->deadline_ns = c->active_ns + HEAD_S * 1000000000ull;
+        c->head_bytes += n;
+        if (c->head_bytes > HEAD_MAX) conn_cut(c, true);
     }
 }
 
@@ -62,6 +64,7 @@ static void on_closed(void *arg) {
 void conn_idle(struct conn *c) {
     c->call = NULL;
     c->in_head = false;
+    c->head_bytes = 0;
     c->active_ns = clock_mono_ns();
     c->deadline_ns = c->active_ns + IDLE_S * 1000000000ull;
     if (!c->wire) return;

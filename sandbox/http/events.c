@@ -37,7 +37,7 @@ void http_event_raw(struct http_call *c, const char *name, const char *data, siz
 }
 
 void http_event(struct http_call *c, const char *name, json_t *data, int64_t id) {
-    char *text = data ? json_dumps(data, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    char *text = data ? json_dumps(data, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(data);
     http_event_raw(c, name, text ? text : "{}", text ? strlen(text) : 2, id);
     free(text);

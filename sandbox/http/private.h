@@ -7,7 +7,7 @@
 #include "sandbox/http/metrics.h"
 #include "sandbox/http/wire.h"
 
-enum { TARGET_MAX = 8192, HEADERS_MAX = 100, DRAIN_MAX = 64 << 20, CONNS_TCP = 2048, CONNS_UNIX = 2048, PARAMS_MAX = 6, QUERIES_MAX = 32, WS_MESSAGE_MAX = 1 << 20 };
+enum { TARGET_MAX = 8192, HEADERS_MAX = 100, HEAD_MAX = 40 * 1024 /* with what libsoup reads ahead of a body */, DRAIN_MAX = 64 << 20, CONNS_TCP = 2048, CONNS_UNIX = 2048, PARAMS_MAX = 6, QUERIES_MAX = 32, WS_MESSAGE_MAX = 1 << 20 };
 /* Seconds: for a whole request head; between requests; for a JSON body; for a stalled upload or a stalled whole answer; comments of an event stream; WebSocket pings and silence. */
 enum { HEAD_S = 10, IDLE_S = 75, JSON_S = 30, STALL_S = 300, COMMENT_S = 15, WS_PING_S = 30, WS_SILENT_S = 90 };
 
@@ -26,6 +26,7 @@ struct conn {
     guint cut_idle, out_idle;
     size_t data_out;                      /* of WebSocket data, not yet told */
     bool in_head;                         /* the first byte of a head has come */
+    size_t head_bytes;
     GList link;                           /* in http.conns */
 };
 struct conn *conn_new(struct http *h, int fd, bool tcp, bool refused);

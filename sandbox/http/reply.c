@@ -59,7 +59,7 @@ void http_reply_bytes(struct http_call *c, unsigned status, const char *type, co
 }
 
 void http_reply(struct http_call *c, unsigned status, json_t *body) {
-    char *text = body ? json_dumps(body, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    char *text = body ? json_dumps(body, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(body);
     if (body && !text) { http_fail(c, "internal", "the answer could not be written as JSON"); return; }
     http_reply_bytes(c, status, text ? "application/json" : NULL, text, text ? strlen(text) : 0);

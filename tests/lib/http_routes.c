@@ -132,7 +132,7 @@ static void echo_closed(void *state) { trial.closed++; }
 static const struct http_ws_ops echo_ops = { echo_message, echo_sent, echo_closed };
 static void get_ws(struct http_call *c) {
     struct echo *e = g_new0(struct echo, 1);
-    *e = (struct echo){ c, 0, CREDIT };
+    *e = (struct echo){ c, 0, CREDIT - 16 };
     http_set_state(c, e, source_free);
     http_websocket(c, &echo_ops);
     http_ws_send(c, true, "{\"type\":\"ready\"}", 16);
