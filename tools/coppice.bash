@@ -10,9 +10,13 @@ _coppice_names() {      # workspaces and named snapshots of the store of the com
         part == 2 && NF && what != "workspaces" { print $1; if ($3 != "-") print $2 "@" $3 }'
 }
 
+_coppice_execs() {      # executions of the sandbox $1
+    coppice ps "$1" --all 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
 _coppice() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-    local verbs="init create import mount umount snapshot fork list show log diff restore rm rename label gc stats fsck scrub export up down status doctor"
+    local verbs="init create import mount umount snapshot fork list show log diff restore rm rename label gc stats fsck scrub export run exec ps logs kill attach shell cp freeze sleep wake stop usage up down status doctor"
     COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -25,6 +29,10 @@ _coppice() {
         --store) COMPREPLY=($(compgen -d -- "$cur")); return ;;
         --to | --since) COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); return ;;
         --from) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")); return ;;
+        --kind) COMPREPLY=($(compgen -W "root bare" -- "$cur")); return ;;
+        -u | --user) COMPREPLY=($(compgen -W "user root" -- "$cur")); return ;;
+        -s | --signal) COMPREPLY=($(compgen -A signal -- "$cur")); return ;;
+        --cwd | --env | -e | --timeout | --listen | --name | --session) return ;;
         --format) COMPREPLY=($(compgen -W "archive tar" -- "$cur")); return ;;
         -o) COMPREPLY=($(compgen -W "ro nosuid nodev noexec dev suid transport=auto transport=classic uid_base=" -- "$cur")); return ;;
         -m | -n | --at | --label | --quota | --inodes | --remove) return ;;
@@ -37,7 +45,16 @@ _coppice() {
         local options=
         case $verb in
             create) options="--from --bare --quota --inodes --label" ;;
-            import) options="--at --message --cross-mounts" ;;
+            import) options="--at --kind --message --cross-mounts" ;;
+            list) options="--all" ;;
+            run) options="--rm --from --name --cwd --env --user --timeout -i -t" ;;
+            exec) options="--cwd --env --user --timeout -i -t --detach" ;;
+            ps) options="--all" ;;
+            logs) options="--follow --since" ;;
+            kill) options="--signal" ;;
+            shell) options="--user --session" ;;
+            cp) options="--user" ;;
+            up) options="--listen --listen-any --no-tcp --store-only" ;;
             mount) options="-o" ;;
             umount) options="--lazy" ;;
             snapshot) options="-m --message --label" ;;
@@ -45,7 +62,7 @@ _coppice() {
             log) options="--graph" ;;
             diff) options="--stat --name-status --patch --times -z" ;;
             restore) options="--to" ;;
-            rm) options="--with-snapshots" ;;
+            rm) options="--with-snapshots --force" ;;
             label) options="--remove" ;;
             gc) options="--dry-run --pack" ;;
             scrub) options="--repair" ;;
@@ -63,6 +80,11 @@ _coppice() {
         diff | rm) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")) ;;
         export) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
         import) [[ $n == 1 ]] && COMPREPLY=($(compgen -f -- "$cur")) ;;
+        exec | ps | shell | freeze | sleep | wake | stop | usage) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")) ;;
+        logs | kill | attach)
+            if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur"))
+            else COMPREPLY=($(compgen -W "$(_coppice_execs "${COMP_WORDS[i + 1]}")" -- "$cur")); fi ;;
+        cp) COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$(_coppice_names workspaces)" -S : -- "$cur")) ;;
         help) COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
     esac
 }
