@@ -18,6 +18,7 @@
 #include "sandbox/routes.h"
 #include "sandbox/sandboxd.h"
 #include "sandbox/stock.h"
+#include "sandbox/web/box_metrics.h"
 
 enum { STOCK_THREADS = 6 };
 
@@ -88,6 +89,7 @@ int main(void)
     boxes_set_hooks(sd->boxes, &exec_hooks);
     sd->http = http_new(sd);
     add_routes(sd->http);
+    box_metrics(sd->http);
     g_unix_signal_add(SIGTERM, on_term, sd);
     g_unix_signal_add(SIGINT, on_term, sd);
     boxes_adopt(sd->boxes, adopted, &s);

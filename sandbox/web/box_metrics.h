@@ -1,0 +1,3 @@
+#pragma once
+struct http;
+void box_metrics(struct http *h);        /* adds the gauges of sandboxes to /metrics */
