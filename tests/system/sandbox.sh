@@ -131,13 +131,37 @@ c create plain --bare >/dev/null && c import "$T/tree" tree >/dev/null
 same "a plain tree is at /workspace" "$(c exec tree -- cat /workspace/a)" text
 check "and can be written" c exec tree -- sh -c 'echo new >/workspace/new'
 same "what was written is in it" "$(c sleep tree; ws_mount tree && cat "$T/mnt/tree/new"; c umount tree)" new
-# The daemon that speaks HTTP may die: what runs goes on.
-id=$(c exec ws -d -- sh -c 'sleep 0.5; echo survived; sleep 1000')
-sandboxd=$(for p in /proc/[0-9]*; do [ "$(cat "$p/comm" 2>/dev/null)" = sandboxd ] && [ "$(awk '/^PPid/ { print $2 }' "$p/status")" = "$(c --json status | python3 -c 'import json, sys; print(json.load(sys.stdin)["runner"]["pid"])')" ] && echo "${p#/proc/}"; done)
-check "sandboxd is found" test -n "$sandboxd"
-kill -9 $sandboxd
+# The daemon that speaks HTTP may die: what runs goes on, and who waits for it comes again by himself.
+runner() { c --json status | python3 -c 'import json, sys; print(json.load(sys.stdin)["runner"]["pid"])'; }
+kill_sandboxd() { local l p; l=$(runner); for p in $(cat /proc/$l/task/$l/children 2>/dev/null || pgrep -P "$l"); do [ "$(cat /proc/$p/comm)" = sandboxd ] && kill -9 "$p" && return 0; done; return 1; }
+rm -f "$T/fifo"; mkfifo "$T/fifo"
+"$COPPICE" exec ws -- sh -c 'echo begun; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo ended; exit 6' >"$T/fifo" & pid=$!
+exec 7<"$T/fifo"; read -r line <&7
+check "sandboxd is killed" kill_sandboxd
+check "and serves again" c exec ws -- touch /tmp/go
+read -r rest <&7; exec 7<&-; wait $pid
+same "a command in the foreground has lost nothing by it" "$line $rest $?" "begun ended 6"
+id=$(c exec ws -d -- sh -c 'echo survived; sleep 1000')
+check "sandboxd is killed again" kill_sandboxd
 gone bash -c '! "$0" logs ws "$1" 2>/dev/null | grep -q survived' "$COPPICE" "$id"
 same "after its death executions go on and are known" "$(c logs ws "$id" 2>/dev/null) $(c ps ws | grep -c "^$id .*running")" "survived 1"
+
+# --- by TCP ---
+c down >/dev/null
+check "up with TCP" c up --listen 127.0.0.1:0
+listen=$(c --json status | python3 -c 'import json, sys; print(json.load(sys.stdin)["runner"]["listen"])')
+fetch() { python3 - "$@" <<'PY'
+import sys, urllib.error, urllib.request
+q = urllib.request.Request(sys.argv[1], headers=dict(a.split(": ", 1) for a in sys.argv[2:]))
+try:
+    print(urllib.request.urlopen(q, timeout=30).status)
+except urllib.error.HTTPError as e:
+    print(e.code)
+PY
+}
+same "with the token, without, with another" "$(fetch "http://$listen/v1/sandbox" "Authorization: Bearer $(cat "$T/store/sandbox/token")") $(fetch "http://$listen/v1/sandbox") $(fetch "http://$listen/v1/sandbox" "Authorization: Bearer $(printf '0%.0s' {1..64})")" "200 401 401"
+same "the token is for root alone" "$(stat -c '%a %u' "$T/store/sandbox/token")" "600 0"
+refused "an address that others reach" 1 'other machines' bash -c '"$0" down >/dev/null; "$0" up --listen 0.0.0.0:0' "$COPPICE"
 
 # --- a root file system of its own ---
 debian() {
