@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "sandbox/http/metrics.h"
 #include "sandbox/run/exec_private.h"
+#include "sandbox/run/term_private.h"
 
 static const char *const default_path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -49,7 +50,7 @@ static void env_json(GPtrArray *env, json_t *o)
 char **exec_environment(const struct box *b, const struct exec_request *q)
 {
     GPtrArray *env = g_ptr_array_new_with_free_func(g_free);
-    const char *user = q->user ? q->user : "user";
+    const char *user = q->user ? q->user : box_default_user(b);
 
     env_put(env, default_path);
     env_put(env, "LANG=C.UTF-8");
@@ -114,6 +115,7 @@ static void on_started(void *arg, struct frame *f)
     if (f->type == FRAME_STARTED) {
         e->pid = get_u32(&r);
         e->started = true;
+        terms_adopt(e->b, e);
         metrics_add(s->flags & EXEC_TTY ? METRIC_TERMINALS : METRIC_EXECS, 1);
         s->fn(s->arg, e, NULL);
         return start_free(s);
@@ -177,10 +179,14 @@ static struct exec *exec_for(struct box *b, const struct exec_request *q, const 
 
     e->argv = g_strdupv(q->argv);
     e->tty = q->tty;
-    e->stdin_open = q->stdin_open || q->tty;
+    e->cols = q->cols;
+    e->rows = q->rows;
+    e->stdin_open = q->stdin_open || q->tty || q->channel;
     e->start_ns = boot_ns();
-    box_hold(b);
-    e->holds = true;
+    if (!q->passive) {
+        box_hold(b);
+        e->holds = true;
+    }
     if (ops)
         e->first_reader = reader_new(e, 0, q->hold ? READ_HOLD : 0, q->credit, ops, ops_arg);
     else
@@ -202,10 +208,10 @@ void exec_start(struct box *b, const struct exec_request *q, const struct exec_r
     s = g_new0(struct start, 1);
     s->e = exec_ref(exec_for(b, q, ops, ops_arg));
     s->env = exec_environment(b, q);
-    s->user = g_strdup(q->user ? q->user : "user");
+    s->user = g_strdup(q->user ? q->user : box_default_user(b));
     s->any_cwd = !q->cwd;
     s->cwd = g_strdup(q->cwd ? q->cwd : "/workspace");
-    s->flags = (uint8_t)((q->tty ? EXEC_TTY : 0) | (s->e->stdin_open ? EXEC_STDIN : 0) | (ops ? EXEC_READ : 0));
+    s->flags = (uint8_t)((q->tty ? EXEC_TTY : 0) | (q->channel ? EXEC_CHANNEL : s->e->stdin_open ? EXEC_STDIN : 0) | (ops ? EXEC_READ : 0));
     s->spec = (struct exec_spec){ .ring = q->ring ? MIN(q->ring, (uint32_t)RING_MAX) : RING_DEFAULT, .credit = q->credit ? q->credit : CREDIT_DEFAULT, .timeout_ms = q->timeout_ms,
                                   .cols = q->cols, .rows = q->rows, .user = s->user, .cwd = s->cwd, .argv = s->e->argv, .env = s->env };
     s->ops = ops;
@@ -220,9 +226,9 @@ void exec_start(struct box *b, const struct exec_request *q, const struct exec_r
 void exec_fault(struct fault *ret, int err, const char *step, const char *program, const char *cwd, const char *user)
 {
     if (!strcmp(step, "exec") && (err == -ENOENT || err == -ENOTDIR))
-        fault_set(ret, "invalid_request", "cannot run %.200s: there is no such program in the sandbox (or its interpreter is missing): check its name and PATH", program);
+        fault_set(ret, "program_not_found", "cannot run %.200s: there is no such program in the sandbox (or its interpreter is missing): check its name and PATH", program);
     else if (!strcmp(step, "exec"))
-        fault_set(ret, "invalid_request", "cannot run %.200s: %s: check that it is an executable file of this architecture", program, g_strerror(-err));
+        fault_set(ret, "program_not_executable", "cannot run %.200s: %s: check that it is an executable file of this architecture", program, g_strerror(-err));
     else if (!strcmp(step, "cwd"))
         fault_set(ret, "invalid_request", "cannot run %.200s in the directory %.200s: %s: make it first, or give another cwd", program, cwd, g_strerror(-err));
     else if (!strcmp(step, "user"))

@@ -4,7 +4,7 @@
 #include "base/wire.h"
 #include "sandbox/exec.h"
 
-struct file_call;
+struct file_call; struct term;
 struct execs {                         /* of a box, from its first start on */
     struct box *b;
     GHashTable *by_id;                 /* number -> struct exec, a reference */
@@ -24,6 +24,8 @@ struct exec {
     uint64_t in_sent, in_acked;
     GPtrArray *readers;                /* borrowed */
     struct exec_reader *first_reader;
+    struct term *term;                 /* of a terminal: owned */
+    uint16_t cols, rows;
     GArray *room, *exit_waits;         /* struct wait */
 };
 struct exec_reader {

@@ -145,7 +145,7 @@ void reader_data(struct exec *e, struct frame *f)
         return; /* it was freed while this was on its way */
     if (r->busy)
         return reader_broken(r, "re-entered");
-    if (n && (f->flags < STREAM_OUT || f->flags > STREAM_TTY))
+    if (n && (f->flags < STREAM_OUT || f->flags > STREAM_CHANNEL))
         return reader_broken(r, "stream");
     if (!r->begun && f->arg < r->next)
         r->next = f->arg; /* it asked for what is not written yet */
@@ -162,6 +162,8 @@ void reader_data(struct exec *e, struct frame *f)
     if (gone && e->first < f->arg)
         e->first = f->arg;
     reader_check(r);
+    if (n && f->flags == STREAM_CHANNEL && r != e->first_reader) /* not output: counted only */
+        return exec_reader_taken(r, n);
     r->busy = true;
     r->ops->data(r->arg, f->flags, f->arg, gone, in.p, n);
     if (reader_back(r) && r->e)

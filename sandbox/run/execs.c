@@ -89,6 +89,7 @@ void exec_remove(struct exec *e, const struct fault *why)
     exec_unhold(e);
     e->stdin_open = false;
     readers_end(e, why);
+    term_gone(e);
     e->b = NULL;
     g_hash_table_remove(b->execs->by_id, GUINT_TO_POINTER(e->id));
     exec_waits_call(e, e->room);
@@ -161,7 +162,7 @@ static void on_state(struct box *b, struct frame *f)
     e->reader_high = 1;
     e->exited = f->flags & STATE_EXITED;
     e->end_seq = e->exited ? e->next : 0;
-    e->stdin_open = !e->exited && (f->flags & EXEC_STDIN || e->tty);
+    e->stdin_open = !e->exited && (f->flags & (EXEC_STDIN | EXEC_CHANNEL) || e->tty);
     if (!e->exited) {
         box_hold(b);
         e->holds = true;
@@ -227,7 +228,6 @@ static void on_stopping(struct box *b)
     if (!b->execs)
         return;
     fault_set(&why, "not_running", "sandbox %s has stopped and its processes have ended: the next request starts it again", b->name);
-    terms_stopping(b);
     files_stopping(b, &why);
     while (g_hash_table_size(b->execs->by_id)) {
         GHashTableIter i;

@@ -74,7 +74,7 @@ void file_route_fail(void *self, int status, const char *step)
     if (!r->x.c)
         return;
     if (status == -ENOENT && !strcmp(step, "user"))
-        fault_set(&f, "invalid_request", "%.63s: no such user in the sandbox", r->user ? r->user : "user");
+        fault_set(&f, "invalid_request", "%.63s: no such user in the sandbox", r->user ? r->user : box_default_user(r->x.b));
     else
         file_fault(&f, status, step, r->q.path);
     if (!strcmp(f.code, "not_found"))

@@ -310,7 +310,7 @@ struct file_call *file_start(struct box *b, const char *user, const struct file_
     f = g_new0(struct file_call, 1);
     *f = (struct file_call){ .b = b, .id = agent_link_id(b->link), .sock = pair[0], .op = q->op, .want = 4, .ops = ops, .arg = arg };
     f->buf = g_malloc(FILE_HEAD_MAX);
-    buf_put_str(&body, user ? user : "user");
+    buf_put_str(&body, user ? user : box_default_user(b));
     file_request_put(&body, q);
     r = buf_err(&body) || body.len > FRAME_BODY_MAX ? -E2BIG : agent_link_send(b->link, FRAME_FILE_OP, 0, f->id, 0, body.data, body.len, pair[1]);
     close(pair[1]);

@@ -373,7 +373,7 @@ void turn_start(struct turn *t, struct exec *e, const struct exec_request *q)
     if (!t->alone)
         return turn_free(t);
     t->e = exec_ref(e);
-    t->user = g_strdup(q->user ? q->user : "user");
+    t->user = g_strdup(q->user ? q->user : box_default_user(exec_box(e)));
     t->started_env = exec_environment(exec_box(e), q);
     exec_on_exit(e, on_exit_, t);
 }

@@ -2,5 +2,4 @@
 #pragma once
 #include "sandbox/term.h"
 void terms_adopt(struct box *b, struct exec *e);       /* an execution has started, or was found running: a terminal gets its screen */
-void term_gone(struct exec *e);                        /* it leaves the table */
-void terms_stopping(struct box *b);
+void term_gone(struct exec *e);                        /* it leaves the table; its readers have ended */
