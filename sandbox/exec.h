@@ -13,6 +13,8 @@ struct exec_request {
     uint32_t timeout_ms, ring, credit;     /* ring, credit 0: the defaults */
     uint16_t cols, rows;
     bool tty, stdin_open, hold;   /* hold: the first reader is in the foreground: it slows the program */
+    bool channel;                 /* EXEC_CHANNEL: exec_stdin() writes to its descriptor 3, and the first reader (only) gets STREAM_CHANNEL too */
+    bool passive;                 /* it does not hold the box: it may be frozen while it has nothing to do, and ends when the box sleeps */
 };
 /* Of one reader. In this order: data*, exit, data*, end. */
 struct exec_reader_ops {

@@ -58,10 +58,12 @@ enum frame_type {
     FRAME_GONE,           /* id: the agent has forgotten this ended execution (its bound of kept ones was reached) */
     FRAME_FATAL,          /* body: i32 -errno, string step: the agent cannot serve (a layer of the self-test is missing) and exits */
 };
-enum { EXEC_TTY = 1, EXEC_STDIN = 2, EXEC_READ = 4, STATE_EXITED = 64, STATE_OOM = 128 };  /* EXEC_READ: reader 0 reads from 0 with HOLD and the credit of the spec */
+enum { EXEC_TTY = 1, EXEC_STDIN = 2, EXEC_READ = 4, EXEC_CHANNEL = 8, STATE_EXITED = 64, STATE_OOM = 128 };  /* EXEC_READ: reader 0 reads from 0 with HOLD and the credit of the spec */
+/* EXEC_CHANNEL (without EXEC_TTY and EXEC_STDIN): descriptor 3 of the command is one end of a stream socket, stdin is /dev/null. STDIN frames go to the socket (STDIN_CLOSE shuts that
+ * direction down), what the command writes to it is STREAM_CHANNEL in its log, after all that stdout and stderr held by then. HELLO kills such executions: nobody could take them up. */
 enum { READ_HOLD = 1, READ_ONCE = 2 /* of a new reader: its DATA_END comes at what the log held when this READ came, though it runs */ };
 enum { SIGNAL_GROUP = 1, SIGNAL_TREE = 2 };   /* neither: the process; GROUP: its process group; TREE: everything that descends from it, daemonised or not (for SIGKILL: until none is left) */
-enum { STREAM_OUT = 1, STREAM_ERR = 2, STREAM_TTY = 3 };
+enum { STREAM_OUT = 1, STREAM_ERR = 2, STREAM_TTY = 3, STREAM_CHANNEL = 4 };
 enum { STDIN_WINDOW = 256 * 1024, RING_DEFAULT = 256 * 1024, RING_MAX = 8 << 20, CREDIT_DEFAULT = 256 * 1024 };
 enum { EXECS_MAX = 4096, EXECS_KEPT = 64, READERS_MAX = 32, ARGV_MAX = 4096 };       /* at once; ended ones kept, oldest forgotten first; per execution */
 enum { WAITS_MAX = 256, DIALS_MAX = 256, WORKERS_MAX = 64, WORKERS_QUEUED_MAX = 256 };             /* at once; more FILE_OPs than queue: FAILED -EAGAIN */

@@ -36,6 +36,7 @@ void out_flush(void);
 int out_data(uint32_t id, uint8_t stream, uint64_t seq, uint32_t reader, uint32_t lost, const uint8_t *p, size_t n);
 
 /* --- exec.c: executions --- */
+enum { OUTS = 3 };
 struct reader_at { uint32_t id; bool hold, ended; uint64_t pos, acked, limit, jumped_to /* after lost bytes */, stop /* of READ_ONCE */; };
 struct exec {
     uint32_t id;
@@ -43,8 +44,8 @@ struct exec {
     bool started, exited, told, dead;        /* STARTED came; it was waited for; EXITED is out; freed at the end of this round */
     pid_t super_pid, pid;
     uint64_t start_ns;                       /* CLOCK_BOOTTIME */
-    struct source super, out[2], in;         /* out[0]: also a terminal's master; then `in` is a copy of it */
-    uint64_t drain[2];                       /* exited: bytes of out[] that belong before EXITED */
+    struct source super, out[OUTS], in;      /* out[0]: also a terminal's master; then `in` is a copy of it; out[2]: a channel; `in` is a copy of that */
+    uint64_t drain[OUTS];                       /* exited: bytes of out[] that belong before EXITED */
     unsigned orders;                         /* SIGNALs not answered yet */
     struct log log;
     struct reader_at *readers;

@@ -116,10 +116,12 @@ _Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool 
         fail(status_fd, -errno, "session");
     if (tty && ioctl(io->child[0], TIOCSCTTY, 0) < 0)
         fail(status_fd, -errno, "terminal");
-    for (int i = 0; i < 3; i++)
-        if (dup2(io->child[i], i) < 0)
+    if (status_fd == 3 && (status_fd = fcntl(3, F_DUPFD_CLOEXEC, CHILD_FDS)) < 0)
+        _exit(127);
+    for (int i = 0; i < CHILD_FDS; i++)      /* ascending: a source below CHILD_FDS is in its place before it is overwritten */
+        if (io->child[i] >= 0 && (io->child[i] == i ? fcntl(i, F_SETFD, 0) : dup2(io->child[i], i)) < 0)
             fail(status_fd, -errno, "descriptors");
-    if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+    if (close_range(io->child[3] >= 0 ? CHILD_FDS : 3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         fail(status_fd, -errno, "descriptors");
     if ((r = confine_workload(u->uid, u->gid, &step)) < 0)
         fail(status_fd, r, step);

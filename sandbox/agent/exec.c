@@ -9,6 +9,7 @@
  * to KEPT_BYTES_MAX.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -279,13 +280,13 @@ static int exec_new(struct frame *f, struct exec **ret, const char **ret_step)
     if (!e)
         return -ENOMEM;
     e->id = f->id;
-    e->flags = f->flags & (EXEC_TTY | EXEC_STDIN | EXEC_READ);
-    e->super.fd = e->out[0].fd = e->out[1].fd = e->in.fd = -1;
+    e->flags = f->flags & (EXEC_TTY | EXEC_STDIN | EXEC_READ | EXEC_CHANNEL);
+    e->super.fd = e->out[0].fd = e->out[1].fd = e->out[2].fd = e->in.fd = -1;
     e->grace_seq = UINT64_MAX;
     e->start_ns = boot_ns();
     if (f->fd_count)                         /* a memory file does not block; a head with long strings before argv goes without argv[0] */
         n = pread(f->fds[0], head, sizeof head, 0);
-    bool ok = n >= SPEC_FIXED && (spec_peek(e, f->fd_count ? head : f->body, (size_t)n, &ring, &credit) || f->fd_count);
+    bool ok = n >= SPEC_FIXED && !(e->flags & EXEC_CHANNEL && e->flags & (EXEC_TTY | EXEC_STDIN)) && (spec_peek(e, f->fd_count ? head : f->body, (size_t)n, &ring, &credit) || f->fd_count);
     if (!ok) {
         free(e);
         *ret_step = "spec";
@@ -378,6 +379,15 @@ static void tell_state(struct exec *e)
     buf_fini(&b);
 }
 
+/* What speaks over a channel spoke with the former peer. */
+static void channel_end(struct exec *e)
+{
+    struct super_order o = { .signal = SIGKILL, .flags = SIGNAL_TREE };
+
+    if (send(e->super.fd, &o, sizeof o, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        exec_io_close(e);                    /* then it reads an end */
+}
+
 void execs_hello(void)
 {
     for (struct list *l = &kept; l; l = l == &kept ? &running : NULL)
@@ -385,6 +395,8 @@ void execs_hello(void)
             exec_readers_drop(e, true);
             tell_state(e);
             e->in_acked = e->in_taken;
+            if (e->flags & EXEC_CHANNEL && !e->exited && e->super.fd >= 0)
+                channel_end(e);
         }
     grace_ns = agent.now_ns + HOLD_GRACE_MS * 1000000ull;
     out_frame(FRAME_SYNCED, 0, 0, 0, NULL, 0);

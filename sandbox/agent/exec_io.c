@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ static void out_close(struct exec *e, unsigned i)
 static bool out_read(struct exec *e, unsigned i)
 {
     size_t room = log_room(&e->log, exec_keep(e));
-    uint8_t stream = is_tty(e) ? STREAM_TTY : i ? STREAM_ERR : STREAM_OUT;
+    uint8_t stream = is_tty(e) ? STREAM_TTY : i == 2 ? STREAM_CHANNEL : i ? STREAM_ERR : STREAM_OUT;
 
     if (!room) {
         source_want(&e->out[i], 0);
@@ -54,7 +55,7 @@ static bool out_read(struct exec *e, unsigned i)
         out_close(e, i);
         return false;
     }
-    if (n == READ_MAX && !is_tty(e))
+    if (n == READ_MAX && !is_tty(e) && i < 2)
         fcntl(e->out[i].fd, F_SETPIPE_SZ, PIPE_LARGE);      /* a busy one: fewer wake-ups, if the user may have it */
     log_put(&e->log, stream, scratch, (size_t)n);
     e->drain[i] -= (uint64_t)n < e->drain[i] ? (uint64_t)n : e->drain[i];
@@ -80,6 +81,18 @@ static void out1_event(struct source *s, uint32_t events)
     out_event(source_owner(struct exec, out[1], s), 1);
 }
 
+/* What was printed before a message was written comes before it. */
+static void out2_event(struct source *s, uint32_t events)
+{
+    struct exec *e = source_owner(struct exec, out[2], s);
+
+    (void)events;
+    for (unsigned i = 0; i < 2; i++)
+        while (e->out[i].fd >= 0 && out_read(e, i))
+            exec_ready(e);
+    out_event(e, 2);
+}
+
 static void in_event(struct source *s, uint32_t events)
 {
     struct exec *e = source_owner(struct exec, in, s);
@@ -91,7 +104,7 @@ static void in_event(struct source *s, uint32_t events)
 
 int exec_io_start(struct exec *e, const int *fds, unsigned count)
 {
-    unsigned want = is_tty(e) ? 1 : e->flags & EXEC_STDIN ? 3 : 2;
+    unsigned want = is_tty(e) ? 1 : e->flags & (EXEC_STDIN | EXEC_CHANNEL) ? 3 : 2;
     int r = 0;
 
     if (count != want) {
@@ -99,10 +112,14 @@ int exec_io_start(struct exec *e, const int *fds, unsigned count)
             close(fds[i]);
         return -EPROTO;
     }
-    int in = is_tty(e) ? fcntl(fds[0], F_DUPFD_CLOEXEC, 3) : count == 3 ? fds[2] : -1;
+    int in = is_tty(e) || e->flags & EXEC_CHANNEL ? fcntl(fds[is_tty(e) ? 0 : 2], F_DUPFD_CLOEXEC, 3) : count == 3 ? fds[2] : -1;
     r = source_add(&e->out[0], fds[0], EPOLLIN, out0_event);
     if (!is_tty(e)) {
         int r2 = source_add(&e->out[1], fds[1], EPOLLIN, out1_event);
+        r = r ? r : r2;
+    }
+    if (e->flags & EXEC_CHANNEL) {
+        int r2 = source_add(&e->out[2], fds[2], EPOLLIN, out2_event);
         r = r ? r : r2;
     }
     if (in >= 0) {
@@ -118,7 +135,7 @@ int exec_io_start(struct exec *e, const int *fds, unsigned count)
 
 void exec_io_exited(struct exec *e)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < OUTS; i++) {
         int n = 0;
         e->drain[i] = e->out[i].fd >= 0 && !ioctl(e->out[i].fd, FIONREAD, &n) && n > 0 ? (uint64_t)n : 0;
     }
@@ -127,20 +144,21 @@ void exec_io_exited(struct exec *e)
 
 bool exec_io_drained(const struct exec *e)
 {
-    return !e->drain[0] && !e->drain[1];
+    return !e->drain[0] && !e->drain[1] && !e->drain[2];
 }
 
 bool exec_io_over(const struct exec *e)
 {
-    return e->started && e->out[0].fd < 0 && e->out[1].fd < 0;
+    return e->started && e->out[0].fd < 0 && e->out[1].fd < 0 && e->out[2].fd < 0;
 }
 
 void exec_io_close(struct exec *e)
 {
     source_close(&e->out[0]);
     source_close(&e->out[1]);
+    source_close(&e->out[2]);
     source_close(&e->in);
-    e->drain[0] = e->drain[1] = 0;
+    e->drain[0] = e->drain[1] = e->drain[2] = 0;
     e->in_closed = true;
     pages_free(e->in_data, STDIN_WINDOW);
     e->in_data = NULL;
@@ -151,7 +169,7 @@ void exec_io_resume(struct exec *e)
 {
     bool room = log_room(&e->log, exec_keep(e)) > 0;
 
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < OUTS; i++)
         if (e->out[i].fd >= 0)
             source_want(&e->out[i], room ? EPOLLIN : 0);
 }
@@ -207,6 +225,8 @@ static void in_end(struct exec *e)
             e->in_close = false;
         return;
     }
+    if (e->flags & EXEC_CHANNEL)
+        shutdown(e->in.fd, SHUT_WR);
     source_close(&e->in);
     e->in_closed = true;
 }
@@ -254,7 +274,7 @@ static void in_keep(struct exec *e, const uint8_t *p, size_t n)
 
 void exec_stdin(struct exec *e, const uint8_t *p, size_t n)
 {
-    if (!(e->flags & (EXEC_STDIN | EXEC_TTY)) || e->in_closed || (e->in_close && !is_tty(e)))
+    if (!(e->flags & (EXEC_STDIN | EXEC_TTY | EXEC_CHANNEL)) || e->in_closed || (e->in_close && !is_tty(e)))
         return;
     if (!e->in_count && e->in.fd >= 0) {
         size_t done = in_write(e, p, n);
@@ -268,7 +288,7 @@ void exec_stdin(struct exec *e, const uint8_t *p, size_t n)
 
 void exec_stdin_close(struct exec *e)
 {
-    if (e->in_closed || !(e->flags & (EXEC_STDIN | EXEC_TTY)))
+    if (e->in_closed || !(e->flags & (EXEC_STDIN | EXEC_TTY | EXEC_CHANNEL)))
         return;
     e->in_close = true;
     exec_stdin_flush(e);

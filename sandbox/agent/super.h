@@ -10,8 +10,8 @@
 
 enum { SUPER_STEP = 24, SUPER_FDS = 3, SUPER_KILL_MS = 3000, SUPER_TERM_MS = 2000 };
 enum super_op { SUPER_STARTED = 1, SUPER_FAILED, SUPER_EXITED, SUPER_RESULT };
-/* From the supervisor, one packet each. STARTED brings descriptors: without a terminal the read ends of stdout and stderr and, if asked for, the write end of stdin;
- * with one its master. */
+/* From the supervisor, one packet each. STARTED brings descriptors: without a terminal the read ends of stdout and stderr and, if asked for, the write end of stdin or the
+ * channel's other end; with one its master. */
 struct super_report { uint32_t op; int32_t err; uint32_t pid; char step[SUPER_STEP]; struct exit_info info; };
 /* To it: a signal; answered by a RESULT, in order. */
 struct super_order { int32_t signal; uint32_t flags; };
@@ -20,7 +20,8 @@ struct super_order { int32_t signal; uint32_t flags; };
 _Noreturn void super_main(int sock, int proc_fd, uint8_t flags, const uint8_t *p, size_t n, int spec_fd);
 
 /* --- parts of it --- */
-struct super_stdio { int child[3], agent[SUPER_FDS]; unsigned agent_count; };
+enum { CHILD_FDS = 4 };          /* 3: the channel, or -1 */
+struct super_stdio { int child[CHILD_FDS], agent[SUPER_FDS]; unsigned agent_count; };
 /* Pipes or a terminal, owned by that user as far as permission bits of /dev/stdout and the terminal go. 0 or -errno; on error nothing is left open. */
 int super_stdio_make(uint8_t flags, uid_t uid, gid_t gid, uint16_t cols, uint16_t rows, struct super_stdio *ret);
 void super_stdio_close(struct super_stdio *s, bool agents_too);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/vfs.h>
 #include <termios.h>
 #include <unistd.h>
@@ -13,8 +14,8 @@
 
 void super_stdio_close(struct super_stdio *s, bool agents_too)
 {
-    for (int i = 0; i < 3; i++) {
-        for (int k = i + 1; k < 3; k++)      /* a terminal is there three times */
+    for (int i = 0; i < CHILD_FDS; i++) {
+        for (int k = i + 1; k < CHILD_FDS; k++)      /* a terminal is there three times */
             if (s->child[k] == s->child[i])
                 s->child[k] = -1;
         if (s->child[i] >= 0)
@@ -39,6 +40,17 @@ static int pipe_make(struct super_stdio *s, int child_fd, bool out)
     return fcntl(p[!out], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
+static int channel_make(struct super_stdio *s)
+{
+    int p[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p) < 0)
+        return -errno;
+    s->child[3] = p[1];
+    s->agent[s->agent_count++] = p[0];
+    return fcntl(p[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
 static int pipes_make(uint8_t flags, struct super_stdio *s)
 {
     int r = pipe_make(s, 1, true);
@@ -47,6 +59,8 @@ static int pipes_make(uint8_t flags, struct super_stdio *s)
         r = pipe_make(s, 2, true);
     if (!r && flags & EXEC_STDIN)
         return pipe_make(s, 0, false);
+    if (!r && flags & EXEC_CHANNEL)
+        r = channel_make(s);
     if (!r) {
         s->child[0] = open("/dev/null", O_RDONLY | O_CLOEXEC | O_NOCTTY);
         r = s->child[0] < 0 ? -errno : 0;
@@ -77,7 +91,7 @@ static int terminal_make(uint16_t cols, uint16_t rows, struct super_stdio *s)
 /* File system ids of the user while they are made: so /dev/stdout can be opened again by the command, and the terminal is its own. */
 int super_stdio_make(uint8_t flags, uid_t uid, gid_t gid, uint16_t cols, uint16_t rows, struct super_stdio *ret)
 {
-    struct super_stdio s = { .child = { -1, -1, -1 } };
+    struct super_stdio s = { .child = { -1, -1, -1, -1 } };
 
     setfsgid(gid);
     setfsuid(uid);
