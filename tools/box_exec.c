@@ -29,7 +29,10 @@ struct fore {
 
 static void sent_and_forgotten(GObject *src, GAsyncResult *res, gpointer arg)
 {
-    g_autoptr(GBytes) bytes = soup_session_send_and_read_finish(SOUP_SESSION(src), res, NULL);
+    GBytes *bytes = soup_session_send_and_read_finish(SOUP_SESSION(src), res, NULL);
+
+    if (bytes)
+        g_bytes_unref(bytes);
     g_object_unref(arg);
 }
 
