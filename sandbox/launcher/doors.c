@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -36,7 +38,16 @@ int doors_knock(int dir_fd)
     struct sockaddr_un sa = unix_address(dir_fd);
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    return fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) ? -errno : 0;
+    if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
+        return -errno;
+    /* The socket can outlive the launcher for a moment, in its children: is the process that listens alive? */
+    struct ucred peer;
+    socklen_t n = sizeof(peer);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n))
+        return -errno;
+    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
+    struct pollfd p = { .fd = pidfd, .events = POLLIN };
+    return pidfd < 0 || poll(&p, 1, 0) != 0 ? -ECONNREFUSED : 0;
 }
 
 int doors_unix(struct launch *l)

@@ -190,19 +190,30 @@ static int write_maps(pid_t pid, uint32_t base)
     return r ? r : write_file(path, text);
 }
 
-/* What the launcher has open is not for the husk: only the pair and the agent's program (and, until the groups are entered, those of the plan). */
-static int keep_only(int *a, int *b)
+/* What the launcher has open is not for us: only the pair, the agent's program, and until they are entered the groups. Their places: 3 and up. */
+static int keep_only(struct husk_plan *plan, struct cgroups *groups)
 {
-    int x = fcntl(*a, F_DUPFD_CLOEXEC, 10), y = fcntl(*b, F_DUPFD_CLOEXEC, 10);
+    int old[2 + CG_CONTROLLERS] = { plan->sock, plan->agent_fd }, high[2 + CG_CONTROLLERS], now[2 + CG_CONTROLLERS];
+    unsigned n = 2;
 
-    if (x < 0 || y < 0)
-        return -errno;
-    int low = dup2(x, 3) == 3 && dup2(y, 4) == 4 ? 0 : -errno;
-    if (low || fcntl(3, F_SETFD, FD_CLOEXEC) || fcntl(4, F_SETFD, FD_CLOEXEC) || close_range(5, ~0u, 0))
-        return low ? low : -errno;
-    *a = 3;
-    *b = 4;
-    return 0;
+    for (unsigned c = 0; c < CG_CONTROLLERS; c++)
+        if (groups->dir[c] >= 0)
+            old[n++] = groups->dir[c];
+    for (unsigned i = 0; i < n; i++)
+        if ((high[i] = fcntl(old[i], F_DUPFD_CLOEXEC, 64)) < 0)
+            return -errno;
+    for (unsigned i = 0; i < n; i++)
+        if ((now[i] = dup3(high[i], 3 + (int)i, O_CLOEXEC)) < 0)
+            return -errno;
+    plan->sock = now[0];
+    plan->agent_fd = now[1];
+    for (unsigned c = 0; c < CG_CONTROLLERS; c++)
+        for (unsigned i = 2; i < n && groups->dir[c] >= 0; i++)
+            if (old[i] == groups->dir[c]) {           /* controllers of one hierarchy go on having one number */
+                groups->dir[c] = now[i];
+                break;
+            }
+    return close_range(3 + n, ~0u, 0) ? -errno : 0;
 }
 
 static pid_t clone_husk(void)
@@ -216,10 +227,15 @@ static pid_t clone_husk(void)
 _Noreturn void husk_maker(const struct husk_plan *given)
 {
     struct husk_plan plan = *given;
+    struct cgroups groups = *plan.cgroups;
     struct husk_msg m = { .word = HUSK_BORN };
     uint64_t t = clock_mono_ns();
     int go[2], r;
 
+    /* Until its descriptors are closed it holds the store's lock and doors like the launcher, so it must not outlive that. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || (r = keep_only(&plan, &groups)))
+        fail(plan.sock, -EMFILE, "close descriptors");
+    plan.cgroups = &groups;
     write_file("/proc/self/oom_score_adj", "0");      /* not the launcher's; a wish */
     if ((r = cgroup_make(plan.cgroups, plan.slot)))
         fail(plan.sock, r, "make the control group");
@@ -229,8 +245,7 @@ _Noreturn void husk_maker(const struct husk_plan *given)
         fail(plan.sock, r, "enter the control group");
     m.us[1] = us_since(t);
     t = clock_mono_ns();
-    if ((r = keep_only(&plan.sock, &plan.agent_fd)))
-        fail(plan.sock, r, "close descriptors");
+    close_range(5, ~0u, 0);                   /* the groups */
     if (pipe2(go, O_CLOEXEC))
         fail(plan.sock, -errno, "make a pipe");
     pid_t pid = clone_husk();

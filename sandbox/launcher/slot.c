@@ -261,6 +261,8 @@ void slot_ready(struct slot *s)
     s->state = SLOT_READY;
     if (l->prepare_count)
         answer_prepare(s, shift_prepare(l));
+    else if (count(l, SLOT_READY) > LAUNCH_HUSKS)
+        slot_end(s, 0, "one too many");       /* others were given back meanwhile */
     slots_refill(l);
 }
 

@@ -186,7 +186,8 @@ void driver_stop(struct driver *d)
         snap_call(d->stock, json_pack("{s:s}", "verb", "shutdown"), NULL, 0, NULL, NULL, NULL, &e);
     snap_close(d->stock);
     d->stock = NULL;
-    tmp_remove(d->dir);
+    if (!getenv("COPPICE_TEST_KEEP"))       /* the log is there */
+        tmp_remove(d->dir);
 }
 
 /* --- packets --- */

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -640,6 +641,7 @@ static void killed_with_frozen_boxes_it_leaves_nothing_to_the_next(void **state)
     int pidfd = (int)syscall(SYS_pidfd_open, driver_pid(&D), 0);
     assert_true(pidfd >= 0);
     assert_int_equal(syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0), 0);
+    assert_int_equal(poll(&(struct pollfd){ pidfd, POLLIN, 0 }, 1, 60000), 1);
     close(pidfd);
     close(s.sock);
     close(s.root_fd);
