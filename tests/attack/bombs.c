@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -129,6 +130,10 @@ static _Noreturn void forkers(void) {
 int bomb(const char *name) {
     static const struct { const char *name; int (*fn)(void *); } bombs[] = { { "bomb-mem", memory }, { "bomb-pids", processes }, { "bomb-tmpfs", tmpfs }, { "bomb-files", files },
         { "bomb-pipes", pipes } };
+    if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 2) {      /* on a host they would do what they say */
+        fputs("attack: bombs are for sandboxes: this process has no filter\n", stderr);
+        return 2;
+    }
     if (!strcmp(name, "forkers")) forkers();
     reached = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (unsigned i = 0; i < sizeof bombs / sizeof *bombs; i++) {

@@ -40,9 +40,12 @@ for who in root user; do
     same "names of the host as $who" "$(c exec box --user $who -- /workspace/attack leaks "$COPPICE_STORE" "$T" /work/main coppice-system sandboxd launcher)" "P43.leaks found 0"
 done
 
+# All bombs and forkers run under the sandbox's own limit of processes (1,024 and no more: the first one sees to it), and refuse to run outside of one.
 # P28, P31: the bomb ends, the sandbox answers, the host has its memory back.
 free_kb() { awk '/^MemAvailable/ { print $2 }' /proc/meminfo; }
 before=$(free_kb)
+pids=$(c exec box -- /workspace/attack bomb-pids | sed -n 's/.*reached \([0-9]*\),.*/\1/p')
+if [ "${pids:-99999}" -le 4096 ]; then pass "processes are bounded ($pids)"; else fail "processes are not bounded ($pids): no bomb is tried"; exit 1; fi
 for b in bomb-pids bomb-files bomb-tmpfs bomb-pipes bomb-mem; do
     c create "b-${b#bomb-}" >/dev/null && c cp "$ATTACK" "b-${b#bomb-}:/workspace/attack"
     out=$(timeout 120 "$COPPICE" exec "b-${b#bomb-}" -- /workspace/attack $b 2>&1); st=$?

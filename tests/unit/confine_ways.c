@@ -53,8 +53,11 @@ int outside_open(struct outside_world *o) {
 }
 
 void outside_close(struct outside_world *o) {
-    kill(o->victim, SIGKILL);
-    waitpid(o->victim, NULL, 0);
+    if (o->victim > 0) {
+        kill(o->victim, SIGKILL);
+        waitpid(o->victim, NULL, 0);
+    }
+    o->victim = 0;
     shmctl(o->shm, IPC_RMID, NULL);
     unlinkat(o->leaked, "canary", 0);
     close(o->leaked);

@@ -1,12 +1,17 @@
 /* Confinement: every layer is proved by the self-test when it is there and missed when it is not, and with any one layer gone the ways out are still closed by the others,
  * or the layer is known to be the only one (docs/profile.md 6 shows the same table). In mini boxes (tests/lib/mini_box.h). Needs root. */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -87,6 +92,71 @@ static void a_missing_right_cut_is_named(void **state) {
     missing(MINI_ALL_NS, MINI_LANDLOCK, LAYER_LANDLOCK);
 }
 
+/* A kernel without this call. */
+static int without_call(int nr, int (*step)(void)) {
+    int p[2], e = 1;
+    assert_int_equal(pipe(p), 0);
+    pid_t pid = fork();
+    if (!pid) {
+        struct sock_filter f[] = { { BPF_LD | BPF_W | BPF_ABS, 0, 0, 0 }, { BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)nr }, { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ENOSYS },
+            { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW } };
+        struct sock_fprog prog = { .len = 4, .filter = f };
+        e = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) ? 1 : step();
+        _exit(write(p[1], &e, sizeof e) != sizeof e);
+    }
+    close(p[1]);
+    if (read(p[0], &e, sizeof e) != sizeof e) e = 1;
+    close(p[0]);
+    waitpid(pid, NULL, 0);
+    return e;
+}
+
+/* P40: what the kernel lacks is an error of that step, never passed over. */
+static void a_kernel_without_a_layer_is_refused(void **state) {
+    assert_int_equal(without_call(444 /* landlock_create_ruleset */, confine_landlock), -ENOSYS);
+    assert_int_equal(without_call(445 /* landlock_add_rule */, confine_landlock), -ENOSYS);
+    assert_int_equal(without_call(446 /* landlock_restrict_self */, confine_landlock), -ENOSYS);
+    assert_int_equal(without_call(SYS_seccomp, confine_seccomp), -ENOSYS);
+    assert_int_equal(without_call(SYS_capset, confine_caps_drop), -ENOSYS);
+    assert_int_equal(without_call(SYS_prctl, confine_no_new_privs), -ENOSYS);
+    assert_int_equal(without_call(-2, confine_no_new_privs), 0);
+}
+
+/* Without the launcher's numbers nothing about namespaces is believed. */
+static int prove_blind(void *arg) {
+    confine_outside.known = false;
+    return prove(arg);
+}
+
+static void without_the_launchers_numbers_no_namespace_is_proved(void **state) {
+    const char *step = "";
+    struct mini_box box = { .namespaces = MINI_ALL_NS, .workload = prove_blind };
+    assert_int_equal(mini_box_run(&box, &step), 0);
+    assert_int_equal(w->proved, LAYER_PROC | LAYER_CAPS | LAYER_NNP | LAYER_SECCOMP | LAYER_LANDLOCK);
+    static const char *const bad[] = { "", "1,2,3", "1,2,3,4,5,6,7,8", "1,2,3,4,5,6,7,8,9,", "x,2,3,4,5,6,7,8,9", "1,2,3,4,5,6,7,8,fffffffffffffffff", "1;2;3;4;5;6;7;8;9" };
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(confine_outside_parse(bad[i]), -EINVAL);
+    char text[CONFINE_OUTSIDE_MAX];
+    assert_int_equal(confine_outside_text(text, 8), -ENOSPC);
+    assert_int_equal(confine_outside_text(text, sizeof text), 0);
+    assert_int_equal(confine_outside_parse(text), 0);
+}
+
+static void ids_that_nobody_may_have_are_refused(void **state) {
+    const char *step = NULL;
+    assert_int_equal(confine_workload(CONFINE_AGENT_ID, 0, &step), -EINVAL);
+    assert_int_equal(confine_workload(0, CONFINE_AGENT_ID, &step), -EINVAL);
+    assert_int_equal(confine_workload(65535, 0, &step), -EINVAL);
+    assert_int_equal(confine_workload(0, (gid_t)-1, &step), -EINVAL);
+    assert_string_equal(step, "user");
+}
+
+static void every_layer_has_a_name(void **state) {
+    for (unsigned i = 0; i < 16; i++) assert_non_null(confine_layer_name(1u << i));
+    assert_null(confine_layer_name(0));
+    assert_null(confine_layer_name(3));
+    assert_null(confine_layer_name(1u << 16));
+}
+
 static int try_ways(void *arg) { return ways_try(&w->out); }
 static int prepare(void *arg) { return ways_prepare(); }
 
@@ -158,6 +228,10 @@ int main(void) {
         cmocka_unit_test(a_missing_namespace_is_named),
         cmocka_unit_test(a_missing_property_of_the_mounts_is_named),
         cmocka_unit_test(a_missing_right_cut_is_named),
+        cmocka_unit_test(a_kernel_without_a_layer_is_refused),
+        cmocka_unit_test(without_the_launchers_numbers_no_namespace_is_proved),
+        cmocka_unit_test(ids_that_nobody_may_have_are_refused),
+        cmocka_unit_test(every_layer_has_a_name),
         cmocka_unit_test_setup_teardown(without_all_layers_every_way_is_open, open_world, close_world),
         cmocka_unit_test_setup_teardown(without_any_one_layer_the_other_layers_hold, open_world, close_world),
     };
