@@ -165,7 +165,8 @@ def sessions(id):
     check('a session keeps directory and environment', one['stdout'] == 'session /tmp\n', one)
     call('GET', box + '/session'), call('DELETE', f'{box}/session/{s}')
     call('POST', box + '/pty/ticket', {})
-    for path in ('/pty?cols=80&rows=24',):
+    e = call('POST', box + '/exec', {'argv': ['sh'], 'tty': True, 'cols': 80, 'rows': 24, 'detach': True}, Accept='application/json')['exec_id']
+    for path in ('/pty?cols=80&rows=24', f'/exec/{e}/attach?cols=80&rows=24'):
         s, f, status = websocket(box + path)
         if status == 101:
             op, data = frame(f)
