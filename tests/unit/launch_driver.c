@@ -197,7 +197,7 @@ static unsigned kept_count;
 
 int driver_ask(struct driver *d, struct launch_packet *p, const int *fds, unsigned fd_count, struct launch_packet *ret, int ret_fds[2])
 {
-    int none[2], *to = ret_fds ? ret_fds : none;
+    int none[2] = { -1, -1 }, *to = ret_fds ? ret_fds : none;
 
     p->tag = ++d->tag;
     int r = send_fds(d->control, p, sizeof(*p), fds, fd_count);

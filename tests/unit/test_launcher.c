@@ -490,7 +490,7 @@ static unsigned entries(const char *path)
     return n;
 }
 
-struct baseline { unsigned fds, mounts, children, groups; };
+struct baseline { unsigned fds, mounts, children, groups, hierarchies; };
 
 static struct baseline look_around(void)
 {
@@ -498,8 +498,6 @@ static struct baseline look_around(void)
     char path[600], text[4096];
     pid_t pid = driver_pid(&D);
 
-    snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-    b.fds = entries(path);
     snprintf(path, sizeof(path), "/proc/%d/mountinfo", pid);
     FILE *f = fopen(path, "r");
     while (f && fgets(text, sizeof(text), f))
@@ -519,6 +517,7 @@ static struct baseline look_around(void)
     f = fopen(path, "r");
     while (f && fgets(text, sizeof(text), f)) {
         text[strcspn(text, "\n")] = 0;
+        b.hierarchies++;
         d = opendir(text);
         for (struct dirent *e; d && (e = readdir(d));)
             b.groups += !strncmp(e->d_name, "slot-", 5);
@@ -527,6 +526,8 @@ static struct baseline look_around(void)
     }
     if (f)
         fclose(f);
+    snprintf(path, sizeof(path), "/proc/%d/fd", pid);         /* last: no maker that was counted above is left */
+    b.fds = entries(path);
     return b;
 }
 
@@ -538,7 +539,7 @@ static struct baseline at_rest(unsigned children)
 
     do
         b = look_around();
-    while (b.children != children && clock_mono_ns() < end);
+    while ((b.children != children || b.groups != LAUNCH_HUSKS * b.hierarchies) && clock_mono_ns() < end);
     return b;
 }
 
