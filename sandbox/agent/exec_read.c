@@ -96,6 +96,8 @@ void exec_read(struct exec *e, uint64_t seq, uint32_t reader, uint32_t credit, u
     if (__builtin_add_overflow(seq, credit, &r->limit))
         r->limit = UINT64_MAX;
     r->hold = flags & READ_HOLD;
+    if (r->hold)
+        e->grace_seq = UINT64_MAX;           /* who was waited for has come */
     exec_io_resume(e);
     exec_ready(e);
 }

@@ -68,9 +68,10 @@ static int copy_one(int dir, const char *name, const struct stat *st, int to, co
         return copy_file(dir, name, to, to_name);
     if (S_ISLNK(st->st_mode))
         return copy_link(dir, name, st, to, to_name);
-    if (S_ISFIFO(st->st_mode))
-        return mkfifoat(to, to_name, st->st_mode & 0777) < 0 ? -errno : 0;
-    return -EINVAL;
+    if (!S_ISFIFO(st->st_mode))
+        return -EINVAL;
+    struct timespec t[2] = { st->st_atim, st->st_mtim };
+    return mkfifoat(to, to_name, st->st_mode & 0777) < 0 || utimensat(to, to_name, t, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 /* 0700 until everything is in it. */

@@ -338,9 +338,9 @@ static void round_end(void)
     execs_on_time();
     net_on_time();
     execs_bury();
-    if (agent.shutdown_ns && (agent.now_ns >= agent.shutdown_ns || (!execs_running() && out_idle())))
-        end();
     out_flush();
+    if (agent.shutdown_ns && (agent.now_ns >= agent.shutdown_ns || (!execs_running() && out_idle() && !execs_pump_waits())))
+        end();
 }
 
 static _Noreturn void loop(void)

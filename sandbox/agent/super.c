@@ -187,7 +187,7 @@ static int kill_tree(struct super *s)
     while (reap(s)) {
         if (clock_mono_ns() > end)
             return -ETIMEDOUT;
-        if (!tree_signal(s->proc_fd, SIGKILL)) {
+        if (!(tree_signal(s->proc_fd, SIGKILL) + tree_kill_newest(s->proc_fd))) {
             struct pollfd p = { s->signal_fd, POLLIN, 0 };
             poll(&p, 1, 10);                 /* all that is left is dying; or it is hidden by a pass that came too late */
         }

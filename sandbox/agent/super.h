@@ -33,6 +33,8 @@ _Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool 
 unsigned tree_signal(int proc_fd, int sig);
 /* As tree_signal, of those in process group pgrp only. */
 unsigned tree_signal_group(int proc_fd, pid_t pgrp, int sig);
+/* Kills what descends from this process among the processes that were made last. */
+unsigned tree_kill_newest(int proc_fd);
 /* For the agent: kills its own children that are not known. The number of them; what they leave behind becomes its child, so again until there is none. */
 unsigned tree_kill_orphans(int proc_fd, bool (*known)(pid_t pid));
 /* One message with descriptors. 0 or -errno. */
