@@ -16,7 +16,8 @@ enum launch_op {
                            * socket; value[0] host pid of the agent. The launcher keeps copies of that socket and of the root mount until the box is gone */
     LAUNCH_ABANDON,       /* slot: a husk that is not needed. -> OK */
     LAUNCH_FREEZE, LAUNCH_THAW,      /* box -> OK when it is so */
-    LAUNCH_KILL,          /* box -> OK when every process of it is gone (then its namespaces and mounts are too), within LAUNCH_KILL_MS, else -ETIMEDOUT with the number left */
+    LAUNCH_KILL,          /* box -> OK (value[] as GONE) when every process of it is gone (then its namespaces and mounts are too), within LAUNCH_KILL_MS, else -ETIMEDOUT
+                           * with the number left in text; the kill goes on */
     LAUNCH_LIMITS,        /* box, limits -> OK */
     LAUNCH_USAGE,         /* box -> OK: value[] as LAUNCH_USAGE_* */
     LAUNCH_LIST,          /* -> for each box a LAUNCH_BOX packet, then OK */
@@ -30,13 +31,14 @@ enum { LAUNCH_KILL_MS = 5000 };
 enum { LAUNCH_HOST_USR = 1 };        /* flags: bind the host's /usr (and what it needs) read-only over the root: template host */
 enum { USAGE_CPU_US, USAGE_MEMORY, USAGE_MEMORY_PEAK, USAGE_PIDS, USAGE_OOM_KILLS, USAGE_THROTTLED_US, USAGE_USER_US, USAGE_SYSTEM_US, LAUNCH_VALUES };
 
+/* tmp_bytes: of /dev/shm; 0: half of memory_bytes. Bounds: launcher/check.h */
 struct launch_limits { uint64_t memory_bytes, tmp_bytes; uint32_t pids, cpu_milli /* 1000 = one CPU, 0 = no limit */, cpu_weight /* 1..10000, 100 = ordinary */, zero; };
 struct launch_mount { char path[LAUNCH_PATH]; uint32_t read_only, zero; };
 struct launch_packet {
     uint32_t op, tag;                /* tag: chosen by sandboxd, not 0, comes back */
     int32_t err;
     uint32_t slot, flags, mount_count;
-    char box[LAUNCH_NAME];           /* id of the workspace, [a-z0-9-]; also its cgroup's name */
+    char box[LAUNCH_NAME];           /* id of the workspace, [a-z0-9][a-z0-9._-]* without ".." */
     char host_name[LAUNCH_NAME];     /* what uname says inside */
     struct launch_limits limits;
     struct launch_mount mounts[LAUNCH_MOUNTS_MAX];
