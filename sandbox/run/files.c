@@ -345,7 +345,7 @@ void file_fault(struct fault *ret, int err, const char *step, const char *path)
         { EROFS, "permission_denied", "it is on a read-only mount" }, { ELOOP, "not_a_file", "a symbolic link stands where none may (or they form a loop)" },
         { ESTALE, "precondition_failed", "it has changed: its address is not the one given" }, { ENOSPC, "no_space", "the sandbox's disk is full" },
         { EDQUOT, "no_space", "the sandbox's disk quota is used up" }, { ENAMETOOLONG, "invalid_request", "a name in the path is too long" },
-        { EINVAL, "invalid_request", "the path is not usable" }, { ERANGE, "out_of_range", "the range begins behind its end" }, { EFBIG, "no_space", "the file would be too large" },
+        { EINVAL, "invalid_request", "the path is not usable, or it is neither a regular file nor a directory" }, { ERANGE, "out_of_range", "the range begins behind its end" }, { EFBIG, "no_space", "the file would be too large" },
         { ENXIO, "not_a_file", "it is neither a regular file nor a directory" }, { EMEDIUMTYPE, "not_a_file", "it is neither a regular file nor a directory" },
         { EXDEV, "not_supported", "it lies on another mount" }, { EAGAIN, "too_many", "too many file operations run in the sandbox: try again" },
         { EPIPE, "agent_lost", "the file worker in the sandbox ended early" }, { EBUSY, "busy", "it is in use" }, { ETXTBSY, "busy", "it is being executed" },
