@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "sandbox/agent/super.h"
@@ -112,6 +113,7 @@ _Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool 
     int r;
 
     signals_reset();
+    setpriority(PRIO_PROCESS, 0, 0);         /* the agent and its supervisors may run before commands (the launcher's choice): they end fork bombs */
     if (setsid() < 0)
         fail(status_fd, -errno, "session");
     if (tty && ioctl(io->child[0], TIOCSCTTY, 0) < 0)

@@ -60,6 +60,7 @@ _Noreturn void worker_main(int sock, int lock_fd, const uint8_t *p, size_t n)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(022);
+    setpriority(PRIO_PROCESS, 0, 0);
     j = (struct file_job){ .sock = sock, .lock_fd = lock_fd };
     int e = begin(&j, p, n);
     if (!e)

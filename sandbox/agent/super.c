@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "sandbox/agent/user.h"
 
+enum { REAP_MAX = 256, KILL_PASSES = 3 };
 struct super {
     int sock, proc_fd, signal_fd, status_fd;
     pid_t pid;                               /* the command; 0: it has been waited for */
@@ -38,7 +39,7 @@ struct super {
     bool told, failed;                       /* STARTED or FAILED is out; it was FAILED */
     uint64_t start_ns, timeout_ns;           /* 0: none, or over */
     uint64_t kill_ns;                        /* SIGKILL for all at that time; 0: not asked for */
-    bool timed_out;
+    bool timed_out, more;                    /* more: there may be others to wait for at once */
     struct super_stdio io;
 };
 
@@ -149,10 +150,11 @@ static void status_readable(struct super *s)
     }
 }
 
-/* Whatever has ended. false: there are no children any more. */
+/* What has ended, a bounded number: a fork bomb must not keep this process from its orders. false: there are no children any more. */
 static bool reap(struct super *s)
 {
-    for (;;) {
+    s->more = false;
+    for (unsigned i = 0; i < REAP_MAX; i++) {
         int status;
         struct rusage u;
         pid_t pid = wait4(-1, &status, WNOHANG, &u);
@@ -169,6 +171,8 @@ static bool reap(struct super *s)
         if (!s->failed)
             report_exited(s, status, &u);
     }
+    s->more = true;
+    return true;
 }
 
 static void drain_signal_fd(struct super *s)
@@ -179,21 +183,24 @@ static void drain_signal_fd(struct super *s)
         ;
 }
 
-/* Kills until wait4() says that nothing is left. */
+/* Kills until wait4() says that nothing is left. What has been killed is waited for after some passes only: until then it takes up the places that a fork
+ * bomb has, so that it cannot grow again. */
 static int kill_tree(struct super *s)
 {
     uint64_t end = clock_mono_ns() + SUPER_KILL_MS * 1000000ull;
 
-    while (reap(s)) {
-        if (clock_mono_ns() > end)
-            return -ETIMEDOUT;
-        if (!(tree_signal(s->proc_fd, SIGKILL) + tree_kill_newest(s->proc_fd))) {
-            struct pollfd p = { s->signal_fd, POLLIN, 0 };
-            poll(&p, 1, 10);                 /* all that is left is dying; or it is hidden by a pass that came too late */
-        }
+    for (;;) {
         drain_signal_fd(s);
+        for (int i = 0; i < KILL_PASSES && tree_signal(s->proc_fd, SIGKILL) + tree_kill_newest(s->proc_fd); i++)
+            ;
+        if (!reap(s))
+            return 0;
+        if (clock_mono_ns() >= end)
+            return -ETIMEDOUT;
+        struct pollfd p = { s->signal_fd, POLLIN, 0 };
+        if (!s->more)
+            poll(&p, 1, 10);                 /* what is left is dying */
     }
-    return 0;
 }
 
 static int send_signal(struct super *s, int sig, unsigned flags)
@@ -227,7 +234,7 @@ static int wait_ms(const struct super *s, uint64_t now)
 {
     uint64_t at = s->kill_ns ? s->kill_ns : s->timeout_ns;
 
-    return !at ? -1 : at <= now ? 0 : (int)((at - now) / 1000000 > 1000000 ? 1000000 : (at - now + 999999) / 1000000);
+    return s->more ? 0 : !at ? -1 : at <= now ? 0 : (int)((at - now) / 1000000 > 1000000 ? 1000000 : (at - now + 999999) / 1000000);
 }
 
 static void on_time(struct super *s, uint64_t now)

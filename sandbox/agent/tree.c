@@ -160,7 +160,9 @@ unsigned tree_kill_newest(int proc_fd)
         for (long p = pid; p > pid - NEWEST_BACK && p > 1; p--) {
             snprintf(name, sizeof name, "%ld", p);
             _cleanup_close_ int dir = openat(proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-            if (dir >= 0 && p != getpid() && descends(proc_fd, (pid_t)p))
+            char state;
+            pid_t ppid, group;
+            if (dir >= 0 && p != getpid() && stat_read(dir, &state, &ppid, &group) && state != 'Z' && state != 'X' && descends(proc_fd, (pid_t)p))
                 killed += syscall(SYS_pidfd_send_signal, dir, SIGKILL, NULL, 0) == 0;
         }
     }
