@@ -94,6 +94,7 @@ static void start_failed(struct start *s, int err, const char *step)
     struct fault f;
 
     exec_fault(&f, err, step, s->spec.argv[0], s->cwd, s->user);
+    exec_reader_free(s->e->first_reader);      /* nobody has it yet */
     exec_remove(s->e, &f);
     s->fn(s->arg, NULL, &f);
     start_free(s);
