@@ -34,6 +34,11 @@ rule "snapshotd includes nothing of tools or sandbox" '"(tools|sandbox)/' "$none
 rule "what clients of snapshotd link does not include fs" '"fs/' "$none" snapshotd/snap_client.[ch] snapshotd/snap_proto.[ch] snapshotd/snap_start.[ch]
 rule "tools include of fs only what import streams need" '"fs/' '"fs/(import|inode|limits|archive)\.h"' tools/*.[ch]
 rule "tools include of snapshotd only what clients link" '"snapshotd/' '"snapshotd/snap_(client|proto|start)\.h"' tools/*.[ch]
-rule "includes are written from the root" '"[a-z_0-9]+\.h"' "$none" base/*.[ch] fs/*.[ch] snapshotd/*.[ch] tools/*.[ch]
+rule "sandbox includes nothing of fs or tools" '"(fs|tools)/' "$none" sandbox/*.[ch] sandbox/*/*.[ch]
+rule "sandbox includes of snapshotd only what clients link" '"snapshotd/' '"snapshotd/snap_(client|proto|start)\.h"' sandbox/*.[ch] sandbox/*/*.[ch]
+rule "the agent and what confines it need nothing but base and the C library" '(<(glib|gio|libsoup|jansson|seccomp|vterm)|"(snapshotd|sandbox/(core|http|run|launcher))/)' '^sandbox/confine/gen_' sandbox/agent/*.[ch] sandbox/confine/*.[ch]
+rule "the launcher does not know HTTP, JSON or GLib" '(<(glib|gio|libsoup|jansson|vterm)|"sandbox/(core|http|run)/)' "$none" sandbox/launcher/*.[ch]
+rule "only sandbox/http sees libsoup" '<libsoup' '^sandbox/http/' sandbox/*.[ch] sandbox/*/*.[ch]
+rule "includes are written from the root" '"[a-z_0-9]+\.h"' "$none" base/*.[ch] fs/*.[ch] snapshotd/*.[ch] tools/*.[ch] sandbox/*.[ch] sandbox/*/*.[ch]
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]
