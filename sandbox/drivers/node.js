@@ -20,7 +20,8 @@
 
   // --- the channel ---
   function send(message) {
-    const text = BufferFrom(stringify(message)), data = alloc(text.length + 4);
+    // a lone surrogate is no UTF-8; stringify writes it as \\udXXX, and only such
+    const text = BufferFrom(stringify(message).replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g, '$1\\ufffd')), data = alloc(text.length + 4);
     data.writeUInt32LE(text.length, 0);
     text.copy(data, 4);
     for (let at = 0; at < data.length;) {
@@ -48,7 +49,7 @@
     stream.write = function (chunk, encoding, callback) {
       if (typeof encoding === 'function') { callback = encoding; encoding = undefined; }
       const text = typeof chunk === 'string' && (!encoding || encoding === 'utf8' || encoding === 'utf-8') ? chunk : decoder.write(BufferFrom(chunk, encoding));
-      for (let at = 0; at < text.length; at += 1 << 20) send({ t: 'out', s: number, text: text.slice(at, at + (1 << 20)).toWellFormed?.() ?? text.slice(at, at + (1 << 20)) });
+      for (let at = 0; at < text.length; at += 1 << 20) send({ t: 'out', s: number, text: text.slice(at, at + (1 << 20)) });
       if (typeof callback === 'function') process.nextTick(callback);
       return true;
     };

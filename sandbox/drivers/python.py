@@ -15,13 +15,14 @@ MESSAGE_MAX = 8 << 20          # as CODE_MESSAGE_MAX in sandbox/code/code.h
 ROOM = MESSAGE_MAX - (64 << 10)
 TRACEBACK_MAX = 256 << 10
 CHUNK = 1 << 20
-dumps, loads, monotonic, getpid, write_fd, read_fd = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode, json.loads, time.monotonic, os.getpid, os.write, os.read
+dumps, loads, monotonic, getpid, write_fd, read_fd = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode, json.loads, time.monotonic, os.getpid, os.write, os.read
 AWAIT = getattr(ast, 'PyCF_ALLOW_TOP_LEVEL_AWAIT', 0)
 COROUTINE = 0x80
 
 
 class State:
     running = False
+    starting = interrupted = False     # a run begins; it was interrupted before it had begun
     pid = getpid()
     count = 0
     shell_wanted = False       # IPython is there and not loaded yet
@@ -51,7 +52,7 @@ def read_full(n):
 def send(message):
     if getpid() != state.pid:
         return
-    data = dumps(message).encode('ascii')
+    data = dumps(message).encode('utf-8', 'replace')
     for stream in (sys.stdout, sys.stderr, streams[1], streams[2]):
         try:
             stream.flush()
@@ -60,7 +61,7 @@ def send(message):
     data = memoryview(struct.pack('<I', len(data)) + data)
     while data:
         data = data[write_fd(state.channel, data[:CHUNK]):]
-    if message['t'] != 'done':
+    if message['t'] in ('result', 'error'):
         settle(state.channel, termios.TIOCOUTQ)        # what is written from now on comes after it
 
 
@@ -194,14 +195,14 @@ def publish(out, main=False, update=None):
         value = jsonable(mime, value)
         if isinstance(mime, str) and value is not None and len(data) < 32:
             data[mime] = value
-    sizes = {mime: len(dumps(value)) for mime, value in data.items()}
+    sizes = {mime: len(dumps(value).encode('utf-8', 'replace')) for mime, value in data.items()}
     while sizes and sum(sizes.values()) > ROOM:
         worst = max(sizes, key=sizes.get)
         size = sizes.pop(worst)
         del data[worst]
         note = 'the %s of this result is left out: it has %d bytes, more than the %d that one result may have' % (worst, size, ROOM)
         data.setdefault('text/plain', note)
-        sizes['text/plain'] = len(dumps(data['text/plain']))
+        sizes['text/plain'] = len(data['text/plain'])
     message = {'t': 'result', 'data': data, 'main': main}
     if update:
         message['update'] = str(update)
@@ -468,6 +469,7 @@ NoInput.__module__ = 'builtins'
 def on_interrupt(number, frame):
     if state.running:
         raise KeyboardInterrupt
+    state.interrupted = state.starting
 
 
 def trim(report, depth=0):
@@ -595,6 +597,9 @@ def execute(code, name):
     """The user's code and what it shows. False: it ended with an error, which was sent."""
     state.running = True
     try:
+        state.starting = False
+        if state.interrupted:
+            raise KeyboardInterrupt
         if state.shell:
             if not run_shell(code):
                 return False
@@ -608,6 +613,8 @@ def execute(code, name):
 
 
 def run(order):
+    state.starting, state.interrupted = True, False
+    send({'t': 'began'})
     state.count += 1
     name, code, ok = '<run %d>' % state.count, order['code'], False
     linecache.cache[name] = (len(code), None, code.splitlines(True), name)
