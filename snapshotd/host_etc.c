@@ -47,7 +47,7 @@ const char *const host_copies[] = {
     "crypto-policies",
     /* languages and their tools */
     "python3*", "perl", "java-*", "ruby", "php", "R/Renviron", "R/ldpaths", "R/Makeconf", "R/repositories", "lua", "ghc", "gnucobol", "fpc.cfg", "fpc-*", "mono", "openmpi", "OpenCL", "texmf", "emacs",
-    "gdb", "gprofng.rc",
+    "gdb", "gprofng.rc", "matplotlibrc",
     /* documents, pictures, terminals */
     "fonts", "vim", "nanorc", "groff", "man_db.conf", "manpath.config", "magic", "magic.mime", "mime.types", "mailcap", "papersize", "ImageMagick-*",
     "ghostscript", "gtk-2.0", "gtk-3.0", "xml", "sgml", "dictionaries-common", "libpaper.d", "mke2fs.conf", "glvnd", "vulkan", "X11/rgb.txt", "lynx",

@@ -1,0 +1,30 @@
+#!/bin/bash
+# Code contexts of a real sandbox, over HTTP and by `coppice code`: state, isolation, streams, rich results, errors, interrupts, hostile code, life.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/../lib/sys.sh"
+need_mounts "code contexts"
+check "a sandbox" c create ws
+check "it runs" c exec ws -- true
+while read -r line; do
+    case $line in
+        "ok # SKIP "*) skip "${line#ok # SKIP }" ;;
+        "ok "*) pass "${line#ok }" ;;
+        "not ok "*) fail "${line#not ok }" ;;
+        *) echo "$line" ;;
+    esac
+done < <(python3 "$here/code_checks.py" "$COPPICE_STORE/sandbox/api.sock" ws 2>&1 || echo "not ok code_checks.py ended with an error")
+
+# --- the command ---
+cd "$T" || exit 1
+printf 'x = 20\nprint("one")\nx + 1\n' >first.py
+same "a file, and its last value" "$(c code ws first.py)" $'one\n21'
+same "state stays" "$(echo 'x * 2' | c code ws -)" 40
+same "-c gives text; --language" "$(c code ws --language javascript -c 'let y = 4; y ** 2')" 16
+out=$(echo '1/0' | c code ws - 2>&1); st=$?
+same "an error is status 1 with its traceback" "$st $(tail -1 <<<"$out")" "1 ZeroDivisionError: division by zero"
+id=$(c code ws --language ts --new)
+same "a context of its own" "$(c code ws --context "$id" -c 'const a: string = "hi"; a')" "'hi'"
+refused "a context that is not there" 1 "contexts live in memory" c code ws --context nosuch -c 1
+same "figures are saved, and their paths shown" "$(cd "$T" && c code ws -c 'display({"image/png": "iVBORw0KGgo="}, raw=True)' && head -c 4 ws-1-1.png | tail -c 3)" $'ws-1-1.png\nPNG'
+same "control characters of results are not for our terminal" "$(c code ws -c 'print("a\x1b]0;evil\x07b")' | tr -d '\n' | od -An -c | grep -c 033)" 0
+same "--json is the events" "$(c --json code ws -c 3 | python3 -c 'import json, sys; print([json.loads(l)["event"] for l in sys.stdin])')" "['start', 'result', 'done']"
