@@ -38,9 +38,13 @@ class Api:
 
     def call(self, method, route, body=None):
         data = None if body is None else json.dumps(body).encode()
-        self.http.request(method, "/v1" + route, data, {"Content-Type": "application/json", "Accept": "application/json"})
-        answer = self.http.getresponse()
-        text = answer.read()
+        try:
+            self.http.request(method, "/v1" + route, data, {"Content-Type": "application/json", "Accept": "application/json"})
+            answer = self.http.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as e:
+            self.http.close()                              # the next call connects again
+            raise Failed("%s %s: %s: %s" % (method, route, type(e).__name__, e)) from e
         if answer.status >= 300:
             raise Failed("%s %s: %d %s" % (method, route, answer.status, text[:300].decode("utf-8", "replace")))
         return json.loads(text) if text else None
@@ -248,7 +252,9 @@ def copies(store_box, work, project, samples):
         fork = store_box.name("copy")
         t0 = time.perf_counter()
         store_box.api.call("POST", "/sandbox/%s/fork" % box, {"count": 1, "name": fork})
-        store_box.api.call("POST", "/sandbox/%s/exec" % fork, {"argv": command, "cwd": "/workspace"})
+        done = store_box.api.call("POST", "/sandbox/%s/exec" % fork, {"argv": command, "cwd": "/workspace"})
+        if done.get("exit_code") != 0:
+            raise Failed("the first command in %s: %s" % (fork, done))
         out.setdefault("coppice fork", []).append(time.perf_counter() - t0)
         store_box.api.call("DELETE", "/sandbox/%s" % fork)
     return {key: spread(values) for key, values in out.items()}

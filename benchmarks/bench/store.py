@@ -73,8 +73,10 @@ class Client:
 
 
 class Store:
-    def __init__(self, directory, binary, under=None):
-        self.directory, self.binary, self.under = directory, binary, under
+    """sandboxes: with the runner (HTTP on the store's socket), else snapshotd alone."""
+
+    def __init__(self, directory, binary, under=None, sandboxes=False):
+        self.directory, self.binary, self.under, self.sandboxes = directory, binary, under, sandboxes
         self.kind = under.kind if under else "disk"
 
     def start(self):
@@ -82,7 +84,7 @@ class Store:
             self.under.start()
         os.makedirs(self.directory, exist_ok=True)
         self.command("init")
-        self.command("up", "--store-only")
+        self.command("up", "--no-tcp" if self.sandboxes else "--store-only")
 
     def stop(self):
         try:
