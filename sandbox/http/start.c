@@ -108,6 +108,11 @@ static void on_body(SoupServerMessage *msg, gpointer arg) {
 
 static void on_wrote(SoupServerMessage *msg, guint n, gpointer arg) { call_sent(arg, n); }
 
+/* Writing the head of a 204, libsoup takes a Content-Length away and with it the encoding that was set; an answer without one would end by closing the connection. */
+static void on_wrote_head(SoupServerMessage *msg, gpointer arg) {
+    if (soup_server_message_get_status(msg) == 204) soup_message_headers_set_encoding(soup_server_message_get_response_headers(msg), SOUP_ENCODING_NONE);
+}
+
 void call_start(struct conn *conn, SoupServerMessage *msg) {
     struct http_call *c = g_new0(struct http_call, 1);
     GUri *uri = soup_server_message_get_uri(msg);
@@ -127,6 +132,7 @@ void call_start(struct conn *conn, SoupServerMessage *msg) {
     soup_message_body_set_accumulate(soup_server_message_get_response_body(msg), FALSE);
     g_signal_connect(msg, "got-chunk", G_CALLBACK(on_chunk), c);
     g_signal_connect(msg, "got-body", G_CALLBACK(on_body), c);
+    g_signal_connect(msg, "wrote-headers", G_CALLBACK(on_wrote_head), c);
     g_signal_connect(msg, "wrote-body-data", G_CALLBACK(on_wrote), c);
     soup_server_message_pause(msg);       /* until somebody wants the body, or there is an answer */
     if ((bad = head_check(msg, &c->head, &why))) { c->head.close = true; http_fail(c, bad, "%s", why); }
