@@ -25,6 +25,13 @@
     X(cp, "SRC DST", "Copy files and directories into or out of a sandbox.", \
       "One of the two is WS:PATH, relative to /workspace; a directory is copied with all that is in it. If DST is a directory, SRC goes\n" \
       "into it. - as DST or SRC is a single file's content on standard output or input.\n  -u, --user U  as this user of the sandbox\n") \
+    X(code, "WS [--language L] [--context C] [--timeout S] [--output DIR] [--eval TEXT | FILE | -]", "Run code in a persistent context of a sandbox.", \
+      "  -l, --language L  python, javascript or typescript (default: as FILE is called, else python)\n" \
+      "  -c, --context C   a context by name: it is made when it is first used (default: the language's own)\n" \
+      "  -e, --eval TEXT   the code; else FILE, or standard input\n  --new             only make a context, and print its id\n" \
+      "  --timeout S       interrupt it after so many seconds\n  -o, --output DIR  where figures are saved (default: here)\n" \
+      "Variables, functions and imports stay from one run to the next, until the sandbox sleeps or stops. The last value is shown; figures\n" \
+      "are saved, and their names printed. An interrupt (ctrl-c) goes to the code. The status is 1 if it ended with an error.\n") \
     X(freeze, "WS", "Stop all processes of a sandbox where they are.", "The next request to it wakes it, as does `wake`.\n") \
     X(sleep, "WS", "Take a snapshot of a sandbox and end its processes; files stay.", "The next request to it starts it again.\n") \
     X(wake, "WS", "Start a sandbox, or thaw it.", "") \

@@ -16,7 +16,7 @@ _coppice_execs() {      # executions of the sandbox $1
 
 _coppice() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-    local verbs="init create import mount umount snapshot fork list show log diff restore rm rename label gc stats fsck scrub export run exec ps logs kill attach shell cp freeze sleep wake stop usage up down status doctor"
+    local verbs="init create import mount umount snapshot fork list show log diff restore rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code cp freeze sleep wake stop usage up down status doctor"
     COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -52,6 +52,7 @@ _coppice() {
             ps) options="--all" ;;
             logs) options="--follow --since" ;;
             kill) options="--signal" ;;
+            code) options="--language --context --eval --new --timeout --output" ;;
             shell) options="--user --session" ;;
             cp) options="--user" ;;
             up) options="--listen --listen-any --no-tcp --store-only" ;;
@@ -80,6 +81,7 @@ _coppice() {
         diff | rm) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")) ;;
         export) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
         import) [[ $n == 1 ]] && COMPREPLY=($(compgen -f -- "$cur")) ;;
+        code) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
         exec | ps | shell | freeze | sleep | wake | stop | usage) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")) ;;
         logs | kill | attach)
             if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur"))

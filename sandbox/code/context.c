@@ -84,7 +84,7 @@ static void interp_give(struct context *c)
         context_ready(c);
 }
 
-struct context *context_new(struct box *b, enum code_language l, bool is_default, const char *cwd, json_t *env, struct fault *fault)
+struct context *context_new(struct box *b, enum code_language l, const char *id, const char *cwd, json_t *env, struct fault *fault)
 {
     struct code_box *cb = code_box_of(b, true);
     struct context *c;
@@ -104,8 +104,8 @@ struct context *context_new(struct box *b, enum code_language l, bool is_default
     c->early[0] = g_string_new(NULL);
     c->early[1] = g_string_new(NULL);
     g_queue_init(&c->runs);
-    if (is_default)
-        g_strlcpy(c->id, code_language_name(l), sizeof(c->id));
+    if (id)
+        g_strlcpy(c->id, id, sizeof(c->id));
     else
         box_make_name(c->id);
     g_hash_table_insert(cb->contexts, c->id, c);

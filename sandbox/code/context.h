@@ -19,8 +19,8 @@ typedef void context_fn(void *arg, struct context *c, const struct fault *fault)
 /* NULL: no such (any more); fault_set_context() says it to people. */
 struct context *context_find(struct box *b, const char *id);
 void context_fault(struct fault *ret, const struct box *b, const char *id);
-/* The box is RUNNING. is_default: it is named as its language. NULL: CONTEXTS_MAX are there (fault is set). */
-struct context *context_new(struct box *b, enum code_language l, bool is_default, const char *cwd, json_t *env, struct fault *fault);
+/* The box is RUNNING. id: not there yet; NULL: one is made up. NULL: CONTEXTS_MAX are there (fault is set). */
+struct context *context_new(struct box *b, enum code_language l, const char *id, const char *cwd, json_t *env, struct fault *fault);
 /* fn, once, when it is ready to run code, or why it will never be (it is gone then). Perhaps at once. */
 void context_wait(struct context *c, context_fn *fn, void *arg);
 json_t *context_json(const struct context *c);

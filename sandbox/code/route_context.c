@@ -8,12 +8,13 @@
 enum { TIMEOUT_MAX_MS = 24 * 3600 * 1000 };
 
 /* --- make --- */
-struct make { struct boxed x; enum code_language language; char *cwd; json_t *env; unsigned status; };
+struct make { struct boxed x; enum code_language language; char *id, *cwd; json_t *env; unsigned status; };
 
 static void make_fini(void *self)
 {
     struct make *m = self;
 
+    g_free(m->id);
     g_free(m->cwd);
     json_decref(m->env);
 }
@@ -33,8 +34,13 @@ static void make_go(void *self)
 {
     struct make *m = self;
     struct fault f;
-    struct context *c = context_new(m->x.b, m->language, false, m->cwd, m->env, &f);
+    struct context *c;
 
+    if (m->id && context_find(m->x.b, m->id)) {
+        http_fail(m->x.c, "exists", "sandbox %s has a code context %s already: run code in it, restart or delete it", m->x.b->name, m->id);
+        return;
+    }
+    c = context_new(m->x.b, m->language, m->id, m->cwd, m->env, &f);
     if (!c) {
         http_fault(m->x.c, &f);
         return;
@@ -66,13 +72,20 @@ static bool language_of(struct http_call *c, const char *name, enum code_languag
     return true;
 }
 
+static bool id_valid(const char *id)
+{
+    size_t n = strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    return n && n < LAUNCH_NAME && !id[n] && g_ascii_isalnum(id[0]);
+}
+
 static void route_make(struct http_call *c)
 {
     struct make *m = boxed_new(c, sizeof(*m), NULL, make_fini);
-    const char *language = "python", *cwd = NULL;
+    const char *language = "python", *cwd = NULL, *id = NULL;
     json_t *env = NULL;
 
-    if (!http_unpack(c, "{s?s, s?s, s?o}", "language", &language, "cwd", &cwd, "env", &env) || !language_of(c, language, &m->language))
+    if (!http_unpack(c, "{s?s, s?s, s?s, s?o}", "id", &id, "language", &language, "cwd", &cwd, "env", &env) || !language_of(c, language, &m->language))
         return;
     if (cwd && cwd[0] != '/') {
         http_fail(c, "invalid_request", "cwd: must be an absolute path");
@@ -80,6 +93,11 @@ static void route_make(struct http_call *c)
     }
     if (!env_valid(c, env))
         return;
+    if (id && (!id_valid(id) || code_language_find(id) >= 0)) {
+        http_fail(c, "invalid_request", "id: 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, and no name of a language (those are the default contexts)");
+        return;
+    }
+    m->id = g_strdup(id);
     m->cwd = g_strdup(cwd);
     m->env = json_incref(env);
     boxed_go(m, BOXED_RUN, make_go);
@@ -205,7 +223,7 @@ static void run_go(void *self)
     struct fault f;
 
     if (!c && language >= 0 && !strcmp(id, code_language_name((enum code_language)language))) {
-        c = context_new(r->x.b, (enum code_language)language, true, NULL, NULL, &f);
+        c = context_new(r->x.b, (enum code_language)language, id, NULL, NULL, &f);
         if (!c) {
             http_fault(r->x.c, &f);
             return;
@@ -262,7 +280,7 @@ static void route_run(struct http_call *c)
 const struct http_route context_routes[] = {
     { "POST", "/v1/sandbox/{id}/context", ROUTE_JSON, route_make,
       "{\"summary\": \"Make a code context\", \"description\": \"A persistent interpreter: python (IPython where the sandbox has it), javascript or typescript. It is ready when the answer comes. It lives in "
-      "memory: sleep and stop end it, a fork has none.\", \"parameters\": [" PATH_ID "], " BODY("\"language\": {\"type\": \"string\", \"enum\": [\"python\", \"javascript\", \"typescript\"]}, \"cwd\": "
+      "memory: sleep and stop end it, a fork has none.\", \"parameters\": [" PATH_ID "], " BODY("\"id\": {\"type\": \"string\"}, \"language\": {\"type\": \"string\", \"enum\": [\"python\", \"javascript\", \"typescript\"]}, \"cwd\": "
       "{\"type\": \"string\"}, \"env\": {\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}}") ANSWER("201", "Its id and state") "}" },
     { "GET", "/v1/sandbox/{id}/context", 0, route_list, "{\"summary\": \"List code contexts\", \"parameters\": [" PATH_ID "], " ANSWER("200", "The contexts") "}" },
     { "GET", "/v1/sandbox/{id}/context/{cid}", 0, route_one, "{\"summary\": \"State of a code context\", \"parameters\": [" PATH_CID "], " ANSWER("200", "Its state") "}" },

@@ -19,6 +19,7 @@
   const reallyExit = process.reallyExit.bind(process);
 
   // --- the channel ---
+  const pause = new Int32Array(new SharedArrayBuffer(4));
   function send(message) {
     // a lone surrogate is no UTF-8; stringify writes it as \\udXXX, and only such
     const text = BufferFrom(stringify(message).replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g, '$1\\ufffd')), data = alloc(text.length + 4);
@@ -28,7 +29,8 @@
       try {
         at += writeSync(CHANNEL, data, at, data.length - at);
       } catch (e) {
-        if (e.code !== 'EINTR' && e.code !== 'EAGAIN') reallyExit(70);
+        if (e.code === 'EAGAIN') Atomics.wait(pause, 0, 0, 1);  // the worker's reading made it so
+        else if (e.code !== 'EINTR') reallyExit(70);
       }
     }
   }
@@ -72,10 +74,21 @@
     let head;
     try { head = String(error); } catch { head = 'Error'; }
     const lines = [];
+    let unsure = [], below = false;                // unsure: built-in callers, perhaps of ours; below: of ours
     for (const frame of frames) {
       const text = String(frame);
-      if (ours(text)) { if (lines.length) break; continue; }
-      lines.push('\n    at ' + mapped(text));
+      if (ours(text)) {
+        if (lines.length) break;
+        unsure = [];
+        below = true;
+      } else if (below && !lines.length && !/run-\d+:/.test(text)) {
+        continue;
+      } else if (text.endsWith('(<anonymous>)')) {
+        unsure.push('\n    at ' + text);
+      } else {
+        lines.push(...unsure, '\n    at ' + mapped(text));
+        unsure = [];
+      }
     }
     return head + lines.join('');
   };
@@ -455,29 +468,31 @@
   // --- the worker: reads orders, stops what does not answer ---
   const flag = new Int32Array(new SharedArrayBuffer(4));        // counts the interrupts that the main thread has seen
   const worker = new Worker(`
-    const { workerData: flag, parentPort } = require('worker_threads'), fs = require('fs'), inspector = require('inspector');
-    const session = new inspector.Session();
-    session.connectToMainThread();
-    function read(n) {
-      const b = Buffer.allocUnsafe(n);
-      for (let i = 0, k; i < n; i += k) {
-        try { k = fs.readSync(${CHANNEL}, b, i, n - i); } catch (e) { if (e.code !== 'EINTR') process.kill(process.pid, 'SIGKILL'); k = 0; continue; }
-        if (!k) process.kill(process.pid, 'SIGKILL');           // sandboxd has let go of this interpreter
-      }
-      return b;
-    }
-    parentPort.postMessage({ op: 'ready' });
-    let seen = 0;
-    for (;;) {
-      const order = JSON.parse(read(read(4).readUInt32LE(0)).toString());
-      parentPort.postMessage(order);
-      if (order.op !== 'interrupt') continue;
+    const { workerData: flag, parentPort } = require('worker_threads'), inspector = require('inspector'), net = require('net');
+    let rest = Buffer.alloc(0), seen = 0;
+    function stop() {
       seen++;
+      Atomics.wait(flag, 0, seen - 1, 50);
+      if (Atomics.load(flag, 0) >= seen) return;
+      const session = new inspector.Session();                  // not longer than needed: node does not exit while one is there
+      session.connectToMainThread();
       for (let tries = 0; tries < 20 && Atomics.load(flag, 0) < seen; tries++) {
-        Atomics.wait(flag, 0, Atomics.load(flag, 0), 50);
-        if (Atomics.load(flag, 0) < seen) session.post('Runtime.terminateExecution');
+        session.post('Runtime.terminateExecution');
+        Atomics.wait(flag, 0, seen - 1, 50);
       }
-    }`, { eval: true, workerData: flag, env: process.env, execArgv: [] });
+      session.disconnect();
+    }
+    const gone = () => process.kill(process.pid, 'SIGKILL');    // sandboxd has let go of this interpreter
+    new net.Socket({ fd: ${CHANNEL}, readable: true, writable: false }).on('data', (data) => {
+      rest = rest.length ? Buffer.concat([rest, data]) : data;
+      while (rest.length >= 4 && rest.length >= 4 + rest.readUInt32LE(0)) {
+        const end = 4 + rest.readUInt32LE(0), order = JSON.parse(rest.toString('utf8', 4, end));
+        rest = rest.subarray(end);
+        parentPort.postMessage(order);
+        if (order.op === 'interrupt') stop();
+      }
+    }).on('end', gone).on('error', gone);
+    parentPort.postMessage({ op: 'ready' });`, { eval: true, workerData: flag, env: process.env, execArgv: [] });
   if (ts) transform('let warm: number = 1', 'run-0');
   worker.on('error', () => reallyExit(71));
   worker.on('message', (order) => {

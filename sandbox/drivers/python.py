@@ -367,12 +367,11 @@ def box_chart(ax, boxes):
     for i, (x0, x1, low, high) in enumerate(boxes):
         inside = [(float(a), float(b), float(c), float(d)) for a, b, c, d in ((*line.get_xdata(), *line.get_ydata()) for line in lines)]
         near = [s for s in inside if x0 - 1e-9 <= min(s[0], s[1]) and max(s[0], s[1]) <= x1 + 1e-9]
-        flat = sorted(s[2] for s in near if s[2] == s[3])
-        median = [y for y in flat if low <= y <= high]
+        flat = [(abs(s[1] - s[0]), s[2]) for s in near if s[2] == s[3] and low <= s[2] <= high]     # the median is as wide as the box, caps are not
         tall = [y for s in near if s[0] == s[1] for y in s[2:]]
         outliers = [number(y) for line in ax.lines if line.get_linestyle() in ('None', ' ', '') for x, y in zip(line.get_xdata(), line.get_ydata()) if x0 <= x <= x1]
         elements.append({'label': names[i] if i < len(names) and names[i] else 'Box %d' % (i + 1), 'min': min(tall + [low]), 'first_quartile': low,
-                         'median': median[len(median) // 2] if median else None, 'third_quartile': high, 'max': max(tall + [high]), 'outliers': outliers})
+                         'median': max(flat)[1] if flat else None, 'third_quartile': high, 'max': max(tall + [high]), 'outliers': outliers})
     return flat_chart(ax, 'box_and_whisker', elements)
 
 

@@ -6,11 +6,11 @@ SOCKET, BOX = sys.argv[1:3]
 
 class Connection(http.client.HTTPConnection):
     def __init__(self):
-        super().__init__('localhost', timeout=120)
+        super().__init__('localhost', timeout=30)
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(120)
+        self.sock.settimeout(30)
         self.sock.connect(SOCKET)
 
 
@@ -134,7 +134,7 @@ def streams():
     r = run(a, 'import sys, os\nfor i in range(200):\n    print(i, file=sys.stdout if i % 2 else sys.stderr)\n    if i % 50 == 0: display(i)')
     lines = [line for e in r.events if e['event'] in ('stdout', 'stderr') for line in e['text'].split()]
     same('stdout and stderr keep their order', lines, [str(i) for i in range(200)])
-    marks = [int(r.events[i - 1]['text'].split()[-1]) for i, e in enumerate(r.events) if e['event'] == 'result']
+    marks = [int(''.join(x.get('text', '') for x in r.events[:i]).split()[-1]) for i, e in enumerate(r.events) if e['event'] == 'result']
     same('results stand where they were shown', marks, [0, 50, 100, 150])
     r = run(a, 'import subprocess\nprint("before")\nsubprocess.run("echo child; echo bad >&2", shell=True)\nos.system("echo more")\nprint("after");')
     same('what children print counts, in its place', (r.text(), r.text('stderr')), ('before\nchild\nmore\nafter\n', 'bad\n'))
