@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "sandbox/launcher/launch.h"
 
-enum { BACK_OFF_MS = 50, BACK_OFF_MAX_MS = 10000, SETTLED_MS = 10000, EARLY_MAX = 3 };
+enum { BACK_OFF_MS = 50, BACK_OFF_MAX_MS = 1000, SETTLED_MS = 10000, EARLY_MAX = 3 };
 
 /* Puts fds[i] at the number first + i, without close-on-exec; the program's descriptor above them. */
 static int place_fds(int *fds, unsigned n, int first, int *program_fd)
