@@ -88,10 +88,12 @@ static void write_map(pid_t pid, const char *name)
 }
 
 /* In the child: namespaces, then pid 1 of them, whose wait status becomes its own. */
-static _Noreturn void outer(int up, int down, int sock, int program, const char *outside)
+static _Noreturn void outer(const struct agent_box *b, int up, int down, int sock, int program, const char *outside)
 {
     char c = 'x';
 
+    if (!b->unbounded && !pids_group_enter(&b->group))
+        die(b->group.path);
     setpriority(PRIO_PROCESS, 0, -10);       /* as the launcher does */
     if (unshare(NAMESPACES) < 0)
         die("unshare");
@@ -136,7 +138,7 @@ static const char *hello(struct agent_box *b)
     return frame_recv(b->sock, packet, &f) == 1 && f.type == FRAME_SYNCED ? NULL : "no SYNCED";
 }
 
-const char *agent_box_start(struct agent_box *b, const char *program)
+const char *agent_box_start(struct agent_box *b, const char *program, unsigned pids)
 {
     int up[2], down[2], sock[2], fd = open(program, O_RDONLY | O_CLOEXEC);
     char outside[CONFINE_OUTSIDE_MAX], c;
@@ -146,10 +148,11 @@ const char *agent_box_start(struct agent_box *b, const char *program)
     if (fd < 0 || pipe2(up, O_CLOEXEC) < 0 || pipe2(down, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0 ||
         confine_outside_text(outside, sizeof outside))
         return strerror(errno);
+    b->unbounded = pids_group_make(&b->group, pids);
     b->child = fork();
     if (b->child == 0) {
         close(sock[0]);
-        outer(up[1], down[0], sock[1], fd, outside);
+        outer(b, up[1], down[0], sock[1], fd, outside);
     }
     close(sock[1]);
     close(up[1]);
@@ -177,6 +180,7 @@ int agent_box_stop(struct agent_box *b)
     close(b->sock);
     while (waitpid(b->child, &status, 0) < 0 && errno == EINTR)
         ;
+    pids_group_remove(&b->group);
     return status;
 }
 

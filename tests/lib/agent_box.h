@@ -1,14 +1,17 @@
 /* Starts the real agent as the launcher would, for tests: in new user, mount, pid, network, IPC, UTS and cgroup namespaces, on a root of the host's directories with fresh
- * /proc, /dev and /tmp. Needs root. */
+ * /proc, /dev and /tmp, with a bounded number of processes. Needs root. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "sandbox/frame.h"
+#include "tests/lib/pids_group.h"
 
-struct agent_box { pid_t child, pid; int sock; uint64_t layers; };        /* pid: of the agent, outside */
-/* NULL, or why it cannot be (then nothing is left). Blocks until the agent has said WELCOME. program: the agent's path. */
-const char *agent_box_start(struct agent_box *b, const char *program);
+enum { AGENT_BOX_PIDS = 1000 };
+/* pid: of the agent, outside; unbounded: why its processes are in no pids cgroup (then no test may fork much), else NULL */
+struct agent_box { pid_t child, pid; int sock; uint64_t layers; struct pids_group group; const char *unbounded; };
+/* NULL, or why it cannot be (then nothing is left). Blocks until the agent has said WELCOME. program: the agent's path. pids: at most so many processes, the agent's own too. */
+const char *agent_box_start(struct agent_box *b, const char *program, unsigned pids);
 /* Ends it; its wait status. */
 int agent_box_stop(struct agent_box *b);
 /* Lines of /proc/PID/smaps_rollup that begin with field ("Private_", "Rss"), summed, in KiB. */

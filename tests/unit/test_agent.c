@@ -538,10 +538,33 @@ static void a_new_peer_finds_everything_again(void **state)
     assert_int_equal(r->out[0].len, 12 + 100000);
 }
 
+/* A second box, used until box_back(): what it does or what it bears is none of the others' business. */
+static struct agent_box box_other(unsigned pids)
+{
+    struct agent_box was = box, b;
+    const char *why = agent_box_start(&b, program, pids);
+
+    if (why)
+        fprintf(stderr, "%s\n", why);
+    assert_null(why);
+    fcntl(b.sock, F_SETFL, O_NONBLOCK);
+    box = b;
+    return was;
+}
+
+static int box_back(struct agent_box was)
+{
+    struct agent_box b = box;
+
+    box = was;
+    return agent_box_stop(&b);
+}
+
 static void a_thousand_at_once(void **state)
 {
     (void)state;
     enum { MANY = 1000 };
+    struct agent_box was = box_other(2 * MANY + 100);        /* each is a command and its supervisor */
     char text[96];
 
     for (int i = 0; i < MANY; i++) {
@@ -566,6 +589,7 @@ static void a_thousand_at_once(void **state)
         assert_string_equal(text_of(runs[i], STREAM_OUT), text);
         assert_int_equal(runs[i]->info.code, i % 200);
     }
+    assert_int_equal(box_back(was), 0);
 }
 
 static void a_timeout_ends_what_ignores_it(void **state)
@@ -653,6 +677,10 @@ static void fork_bombs_and_chains_are_ended(void **state)
         "perl -MPOSIX -e 'for (1..8) { fork; POSIX::setsid; } $SIG{TERM} = \"IGNORE\"; sleep 1000 while 1' x-bomb",
     };
 
+    if (box.unbounded) {
+        print_message("skipped: bombs: %s\n", box.unbounded);
+        skip();
+    }
     for (size_t i = 0; i < sizeof bombs / sizeof *bombs; i++) {
         struct run *r = shell(&(struct how){ .user = "1000" }, bombs[i]);
         while (!r->started)
@@ -806,7 +834,7 @@ static void it_ends_with_its_peer_and_takes_all_along(void **state)
 {
     (void)state;
     struct agent_box b;
-    const char *why = agent_box_start(&b, program);
+    const char *why = agent_box_start(&b, program, AGENT_BOX_PIDS);
 
     assert_null(why);
     int status = agent_box_stop(&b);
@@ -817,30 +845,24 @@ static void it_ends_with_its_peer_and_takes_all_along(void **state)
 static void shutdown_asks_first(void **state)
 {
     (void)state;
-    struct agent_box b;
+    struct agent_box was = box_other(AGENT_BOX_PIDS);
     struct frame f;
-
-    assert_null(agent_box_start(&b, program));
-    struct agent_box was = box;
-    box = b;
-    fcntl(b.sock, F_SETFL, O_NONBLOCK);
     struct run *r = shell(&plain, "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done");
     while (!r->next)
         next_frame();
     send_frame(FRAME_SHUTDOWN, 0, 0, 30000, NULL, 0, -1);
     finish(r);
     assert_string_equal(text_of(r, STREAM_OUT), "ready\nbye\n");
-    fcntl(b.sock, F_SETFL, 0);
-    while (frame_recv(b.sock, packet, &f) == 1)
+    fcntl(box.sock, F_SETFL, 0);
+    while (frame_recv(box.sock, packet, &f) == 1)
         ;
-    box = was;
-    assert_int_equal(agent_box_stop(&b), 0);
+    assert_int_equal(box_back(was), 0);
 }
 
 static int open_box(void **state)
 {
     (void)state;
-    const char *why = agent_box_start(&box, program);
+    const char *why = agent_box_start(&box, program, AGENT_BOX_PIDS);
 
     if (!why) {
         fcntl(box.sock, F_SETFL, O_NONBLOCK);

@@ -608,7 +608,7 @@ static void many_at_once_wait_for_their_turn(void **state)
 static int open_box(void **state)
 {
     (void)state;
-    const char *why = agent_box_start(&box, program);
+    const char *why = agent_box_start(&box, program, AGENT_BOX_PIDS);
 
     if (!why)
         return 0;

@@ -1,0 +1,54 @@
+#include "tests/lib/pids_group.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { REMOVE_TRIES = 200, REMOVE_WAIT_MS = 10 };
+
+static bool put_text(const char *dir, const char *name, const char *text)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+const char *pids_group_make(struct pids_group *ret, unsigned max)
+{
+    static const char *const roots[] = { "/sys/fs/cgroup/pids", "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+    static unsigned count;
+    char text[16];
+
+    snprintf(text, sizeof text, "%u", max);
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+        snprintf(ret->path, sizeof ret->path, "%s/coppice-test-%d-%u", roots[i], (int)getpid(), ++count);
+        if (mkdir(ret->path, 0755) < 0)
+            continue;
+        if (put_text(ret->path, "pids.max", text) || (put_text(roots[i], "cgroup.subtree_control", "+pids") && put_text(ret->path, "pids.max", text)))
+            return NULL;
+        rmdir(ret->path);
+    }
+    ret->path[0] = '\0';
+    return "no cgroup controller 'pids' can be used here";
+}
+
+bool pids_group_enter(const struct pids_group *g)
+{
+    return put_text(g->path, "cgroup.procs", "0");
+}
+
+void pids_group_remove(struct pids_group *g)
+{
+    for (int i = 0; *g->path && i < REMOVE_TRIES && rmdir(g->path) < 0 && errno == EBUSY; i++)
+        poll(NULL, 0, REMOVE_WAIT_MS);       /* the kernel is still taking its last processes away */
+    g->path[0] = '\0';
+}
