@@ -187,8 +187,9 @@ static void on_answer(GObject *src, GAsyncResult *res, gpointer arg)
 
 static void on_told(GObject *src, GAsyncResult *res, gpointer arg)
 {
-    g_autoptr(GInputStream) in = soup_session_send_finish(SOUP_SESSION(src), res, NULL);
+    GInputStream *in = soup_session_send_finish(SOUP_SESSION(src), res, NULL);
 
+    g_clear_object(&in);
     g_object_unref(arg);
 }
 
