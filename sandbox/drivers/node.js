@@ -349,7 +349,7 @@
 
   // --- errors ---
   function shown(error) {
-    const text = mapped(util.inspect(error)).split('\n').filter((line) => !ours(line)).join('\n');
+    const text = util.inspect(error).split('\n').filter((line) => !ours(line)).join('\n');
     return /^\[[^\n]*\]$/.test(text) ? text.slice(1, -1) : text;       // so inspect shows one without frames
   }
 
@@ -432,7 +432,7 @@
 
   // --- the user's world ---
   function stray(error, what) {
-    try { process.stderr.write(`${what} ${mapped(util.inspect(error))}\n`); } catch {}
+    try { process.stderr.write(`${what} ${util.inspect(error)}\n`); } catch {}
   }
   process.on('uncaughtException', (error) => stray(error, 'Uncaught (outside of the run\'s own flow)'));
   process.on('unhandledRejection', (error) => stray(error, 'Unhandled rejection:'));
@@ -471,16 +471,18 @@
     const { workerData: flag, parentPort } = require('worker_threads'), inspector = require('inspector'), net = require('net');
     let rest = Buffer.alloc(0), seen = 0;
     function stop() {
-      seen++;
+      parentPort.postMessage({ op: 'interrupt', n: ++seen });
       Atomics.wait(flag, 0, seen - 1, 50);
-      if (Atomics.load(flag, 0) >= seen) return;
+      if (Atomics.load(flag, 0) >= seen) return parentPort.postMessage({ op: 'interrupted' });
       const session = new inspector.Session();                  // not longer than needed: node does not exit while one is there
       session.connectToMainThread();
       for (let tries = 0; tries < 20 && Atomics.load(flag, 0) < seen; tries++) {
         session.post('Runtime.terminateExecution');
         Atomics.wait(flag, 0, seen - 1, 50);
+        if (Atomics.load(flag, 0) < seen) parentPort.postMessage({ op: 'interrupt', n: seen });      // the first may have been stopped instead
       }
       session.disconnect();
+      parentPort.postMessage({ op: 'interrupted' });
     }
     const gone = () => process.kill(process.pid, 'SIGKILL');    // sandboxd has let go of this interpreter
     new net.Socket({ fd: ${CHANNEL}, readable: true, writable: false }).on('data', (data) => {
@@ -488,8 +490,8 @@
       while (rest.length >= 4 && rest.length >= 4 + rest.readUInt32LE(0)) {
         const end = 4 + rest.readUInt32LE(0), order = JSON.parse(rest.toString('utf8', 4, end));
         rest = rest.subarray(end);
-        parentPort.postMessage(order);
         if (order.op === 'interrupt') stop();
+        else parentPort.postMessage(order);
       }
     }).on('end', gone).on('error', gone);
     parentPort.postMessage({ op: 'ready' });`, { eval: true, workerData: flag, env: process.env, execArgv: [] });
@@ -501,8 +503,9 @@
     } else if (order.op === 'run') {
       start(order);
     } else if (order.op === 'interrupt') {
-      Atomics.add(flag, 0, 1);
+      Atomics.store(flag, 0, order.n);
       Atomics.notify(flag, 0);
+    } else if (order.op === 'interrupted') {
       if (current) settle(current, interrupted(), true);
     }
   });

@@ -3,7 +3,7 @@
 #
 # What must hold:
 #  1. stdout and stderr stay descriptors 1 and 2: whatever writes to them (C code, children) is output. Before a message goes out they are flushed, and whoever reads the channel
-#     reads them first; a switch between the two waits until the other has been read. So everything comes in the order in which it was written.
+#     reads them first; a write to one waits until the other has been read. So everything comes in the order in which it was written.
 #  2. KeyboardInterrupt is raised only while a run's own code runs (`running`).
 #  3. A forked child never speaks on the channel.
 #  4. The names that this code uses are its own: it runs with a copy of builtins, and imports all it needs before the user's directory is on sys.path.
@@ -27,7 +27,6 @@ class State:
     count = 0
     shell_wanted = False       # IPython is there and not loaded yet
     loop = None                # of top-level await; made when it is needed
-    last = None                # the stream that was written last
     shown = ()                 # figures that this run has shown
     shell = None
     future = 0
@@ -78,10 +77,7 @@ def forked():
 class Stream(io.TextIOWrapper):
     """A text stream that writes at once, after what was written to the other one has been read."""
     def write(self, text):
-        if state.last is not self:
-            other, state.last = state.last, self
-            if other is not None:
-                settle(other.number)
+        settle(3 - self.number)            # also what children wrote there
         n = super().write(text)
         self.flush()
         return n

@@ -221,10 +221,24 @@ def all_routes(d):
             check('metrics are well-formed', False, line)
 
 
+def contexts(id):
+    box = f'/v1/sandbox/{id}/context'
+    c = call('POST', box, {'language': 'python'}, want=201)['id']
+    one = call('POST', f'{box}/{c}/run', {'code': 'print("p")\n6 * 7'}, Accept='application/json')
+    check('code as one document', one['stdout'] == 'p\n' and one['results'][0]['text/plain'] == '42' and one['count'] == 1 and one['ok'], one)
+    status, heads, data = raw('POST', f'{box}/{c}/run', json.dumps({'code': '1/0'}), {'Content-Type': 'application/json'})
+    check('code as events', [e['event'] for e in events(data)] == ['start', 'error', 'done'], data)
+    check('contexts are listed', [x['id'] for x in call('GET', box)['contexts']] == [c] and call('GET', f'{box}/{c}')['language'] == 'python')
+    check('nothing to interrupt', call('POST', f'{box}/{c}/interrupt', {}) == {'interrupted': False})
+    check('a restarted one is fresh', call('POST', f'{box}/{c}/restart', {})['fresh'])
+    call('DELETE', f'{box}/{c}', want=204)
+    call('GET', f'{box}/{c}', want=404), call('POST', box, {'language': 'cobol'}, want=400)
+
+
 doc = document()
 system()
 made = call('POST', '/v1/sandbox', {})['id']
-for part in (executions, files, sessions, snapshots, life):
+for part in (executions, contexts, files, sessions, snapshots, life):
     try:
         part(made)
     except Exception as e:
