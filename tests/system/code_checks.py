@@ -280,7 +280,7 @@ def requests():
     same('short names of languages are for making only', call('POST', '/context/py/run', {'code': '1'})[0], 404)
     ids = []
     while len(ids) < 40:
-        status, c = call('POST', '/context', {'language': 'python'})
+        status, c = call('POST', '/context', {'language': 'python', 'env': {'COPPICE_CODE_PLAIN': '1'}})
         if status != 201:
             break
         ids.append(c['id'])
