@@ -27,9 +27,10 @@
 #include "base/clock.h"
 #include "base/wire.h"
 #include "sandbox/agent/agent.h"
+#include "sandbox/agent/tree.h"
 #include "sandbox/confine/confine.h"
 
-enum { PEER_FD = 3, EVENTS = 64, PROOF_MS = 10000, FRAMES_A_ROUND = 64, MMAP_FROM = 64 * 1024 };
+enum { PEER_FD = 3, EVENTS = 64, PROOF_MS = 10000, FRAMES_A_ROUND = 64, ORPHAN_SEARCHES = 3, MMAP_FROM = 64 * 1024 };
 struct agent agent = { .epoll_fd = -1, .proc_fd = -1, .lock_fd = -1, .peer = { .fd = -1 }, .signals = { .fd = -1 } };
 static uint8_t packet[FRAME_MAX];
 
@@ -192,6 +193,18 @@ static bool is_known(pid_t pid)
     return exec_is_super(pid) || worker_is(pid);
 }
 
+/* As a supervisor ends its tree (super.c), but a search at a time, each time that one of them has ended: the loop goes on. */
+static void end_orphans(void)
+{
+    static unsigned searches;
+    struct tree_found f = tree_kill(agent.proc_fd, searches == 0, is_known);
+
+    searches = f.alive ? searches + 1 : 0;
+    if (f.fresh && searches >= ORPHAN_SEARCHES)
+        halt_and_kill(agent.proc_fd, is_known);
+    agent.orphans = f.alive > 0;
+}
+
 /* A supervisor that did not end by itself leaves its execution to pid 1; so does an orphan that ends. */
 static void reap(void)
 {
@@ -202,11 +215,13 @@ static void reap(void)
         bool super = exec_reaped(pid);
         if (!super && worker_reaped(pid))
             continue;
+        if (super)
+            halt_over(agent.proc_fd, pid);
         if (!super || !WIFEXITED(status) || WEXITSTATUS(status))
             agent.orphans = true;
     }
     if (agent.orphans)
-        agent.orphans = tree_kill_orphans(agent.proc_fd, is_known) > 0;
+        end_orphans();
 }
 
 static void signals_event(struct source *s, uint32_t events)
@@ -380,7 +395,10 @@ static void prepare(void)
         fatal(-errno, "descriptors");
     sigemptyset(&all);
     sigaddset(&all, SIGCHLD);
-    int r = fcntl(PEER_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(PEER_FD, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+    int r = halt_init();
+    if (r)
+        fatal(r, "memory");
+    r = fcntl(PEER_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(PEER_FD, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
     if (!r)
         r = source_add(&agent.signals, signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK), EPOLLIN, signals_event);
     if (!r)

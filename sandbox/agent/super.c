@@ -29,9 +29,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "sandbox/agent/tree.h"
 #include "sandbox/agent/user.h"
 
-enum { REAP_MAX = 256, KILL_PASSES = 3 };
+enum { REAP_MAX = 256, SEARCHES = 3 /* before everything is stopped */, DYING_MS = 10, SEARCH_AGAIN_MS = 50 };
 struct super {
     int sock, proc_fd, signal_fd, status_fd;
     pid_t pid;                               /* the command; 0: it has been waited for */
@@ -183,23 +184,26 @@ static void drain_signal_fd(struct super *s)
         ;
 }
 
-/* Kills until wait4() says that nothing is left. What has been killed is waited for after some passes only: until then it takes up the places that a fork
- * bomb has, so that it cannot grow again. */
+/* Kills until wait4() says that nothing is left: by searches, and when even the third one meets new ones, while everything is stopped. Then what is left is only dying, but for
+ * what came in between (a command's own SIGCONT cannot come: it stood too), so it is looked at again now and then. */
 static int kill_tree(struct super *s)
 {
-    uint64_t end = clock_mono_ns() + SUPER_KILL_MS * 1000000ull;
+    uint64_t now = clock_mono_ns(), end = now + SUPER_KILL_MS * 1000000ull, next = now;
 
-    for (;;) {
+    for (int searches = 0;; now = clock_mono_ns()) {
         drain_signal_fd(s);
-        for (int i = 0; i < KILL_PASSES && tree_signal(s->proc_fd, SIGKILL) + tree_kill_newest(s->proc_fd); i++)
-            ;
+        if (now >= next) {
+            bool fresh = tree_kill(s->proc_fd, searches == 0, NULL).fresh;
+            if (!fresh || (++searches >= SEARCHES && halt_and_kill(s->proc_fd, NULL)))
+                next = clock_mono_ns() + SEARCH_AGAIN_MS * 1000000ull;
+        }
         if (!reap(s))
             return 0;
-        if (clock_mono_ns() >= end)
+        if (now >= end)
             return -ETIMEDOUT;
         struct pollfd p = { s->signal_fd, POLLIN, 0 };
         if (!s->more)
-            poll(&p, 1, 10);                 /* what is left is dying */
+            poll(&p, 1, DYING_MS);
     }
 }
 

@@ -29,14 +29,6 @@ struct child_failure { int32_t err; char step[SUPER_STEP]; };
 /* In the command's process: everything up to execve. On failure it writes a child_failure to status_fd and exits. */
 struct user;
 _Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool tty, const struct super_stdio *io, int status_fd);
-/* Signals everything that descends from this process, once each as far as it is found. The number found. */
-unsigned tree_signal(int proc_fd, int sig);
-/* As tree_signal, of those in process group pgrp only. */
-unsigned tree_signal_group(int proc_fd, pid_t pgrp, int sig);
-/* Kills what descends from this process among the processes that were made last. */
-unsigned tree_kill_newest(int proc_fd);
-/* For the agent: kills its own children that are not known. The number of them; what they leave behind becomes its child, so again until there is none. */
-unsigned tree_kill_orphans(int proc_fd, bool (*known)(pid_t pid));
 /* One message with descriptors. 0 or -errno. */
 int super_send(int sock, const void *p, size_t n, const int *fds, unsigned count);
 ssize_t super_recv(int sock, void *p, size_t n, int *ret_fds, unsigned *ret_count);

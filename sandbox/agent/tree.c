@@ -1,6 +1,7 @@
-/* Finding what descends from this process. Its children's children become its own when their parent dies (it is their subreaper), so what is here at all hangs below it in
- * /proc, whatever sessions and groups it has made. A process is looked at and signalled through one descriptor of its /proc directory: no signal ever reaches another that got
- * its number meanwhile. */
+/* Finding what descends from this process. Its children's children become its own when their parent dies (it is their subreaper, or pid 1), so what is here at all hangs below it
+ * in /proc, whatever sessions and groups it has made. */
+#include "sandbox/agent/tree.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,161 +13,118 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "sandbox/agent/super.h"
+#include "sandbox/agent/pid_set.h"
 
-enum { PID_LIMIT = 1 << 22, CLIMB_MAX = 64, NEWEST_ROUNDS = 64, NEWEST_BACK = 4 };
-static uint8_t ours[PID_LIMIT / 8];          /* pages come with the numbers that are used */
-static pid_t ours_low = PID_LIMIT, ours_high;/* what is set lies between */
+/* ours: found to descend from this process, by one search. Numbers are used again, so none is taken for ours in the next one; met: by all of them, to know when nothing new comes. */
+static struct pid_set ours = { .low = PID_LIMIT }, met = { .low = PID_LIMIT };
 
-static bool is_ours(pid_t pid) { return pid > 0 && pid < PID_LIMIT && ours[pid / 8] & 1 << pid % 8; }
-
-static void mark(pid_t pid)
+bool tree_send(int dir, int sig)
 {
-    if (pid <= 0 || pid >= PID_LIMIT)
-        return;
-    ours[pid / 8] |= (uint8_t)(1 << pid % 8);
-    ours_low = pid < ours_low ? pid : ours_low;
-    ours_high = pid > ours_high ? pid : ours_high;
-}
-
-/* Numbers are used again: nothing is remembered from one search to the next. */
-static void forget_all(void)
-{
-    if (ours_high >= ours_low)
-        memset(ours + ours_low / 8, 0, (size_t)(ours_high / 8 - ours_low / 8 + 1));
-    ours_low = PID_LIMIT;
-    ours_high = 0;
-    mark(getpid());
+    return syscall(SYS_pidfd_send_signal, dir, sig, NULL, 0) == 0;
 }
 
 /* "PID (NAME) STATE PPID PGRP ...": the name may hold anything, so from its last parenthesis on. */
-static bool stat_parse(const char *text, char *ret_state, pid_t *ret_ppid, pid_t *ret_pgrp)
+static bool stat_parse(const char *text, struct process *ret)
 {
     const char *p = strrchr(text, ')');
     char *end;
 
     if (!p || strlen(p) < 4)
         return false;
-    *ret_state = p[2];
-    *ret_ppid = (pid_t)strtol(p + 3, &end, 10);
-    *ret_pgrp = (pid_t)strtol(end, NULL, 10);
+    ret->state = p[2];
+    ret->ppid = (pid_t)strtol(p + 3, &end, 10);
+    ret->pgrp = (pid_t)strtol(end, NULL, 10);
     return true;
 }
 
-/* dir: the process's directory, open. */
-static bool stat_read(int dir, char *ret_state, pid_t *ret_ppid, pid_t *ret_pgrp)
+static int one(int proc_fd, const char *name, process_fn *fn, void *arg)
 {
+    struct process p = { .pid = (pid_t)strtol(name, NULL, 10) };
     char text[512];
+    _cleanup_close_ int dir = openat(proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
     _cleanup_close_ int fd = openat(dir, "stat", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
 
     if (n <= 0)
-        return false;
+        return n < 0 ? -errno : -ESRCH;
     text[n] = '\0';
-    return stat_parse(text, ret_state, ret_ppid, ret_pgrp);
+    if (!stat_parse(text, &p))
+        return -EBADMSG;
+    fn(&p, dir, arg);
+    return 0;
 }
 
-struct search { int proc_fd, sig; pid_t pgrp; unsigned fresh, sent; };
-
-/* sig < 0: only found out. */
-static void visit(struct search *s, const char *name)
+int tree_one(int proc_fd, pid_t pid, process_fn *fn, void *arg)
 {
-    pid_t pid = (pid_t)strtol(name, NULL, 10), ppid, group;
-    char state;
+    char name[16];
 
-    if (pid == getpid())
-        return;
-    _cleanup_close_ int dir = openat(s->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0 || !stat_read(dir, &state, &ppid, &group) || !is_ours(ppid))
-        return;
-    s->fresh += !is_ours(pid);
-    mark(pid);
-    if (s->sig >= 0 && state != 'Z' && state != 'X' && (!s->pgrp || group == s->pgrp))
-        s->sent += syscall(SYS_pidfd_send_signal, dir, s->sig, NULL, 0) == 0;
+    snprintf(name, sizeof name, "%d", (int)pid);
+    return one(proc_fd, name, fn, arg);
 }
 
-/* Once over all processes, in order of numbers: children mostly come after their parents. */
-static void pass(struct search *s)
+int tree_each(int proc_fd, process_fn *fn, void *arg)
 {
-    int fd = openat(s->proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *e;
 
-    s->fresh = 0;
     if (!d) {
+        err = -errno;
         if (fd >= 0)
             close(fd);
-        return;
+        return err;
     }
-    while ((e = readdir(d)))
-        if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
-            visit(s, e->d_name);
+    while ((errno = 0, e = readdir(d))) {
+        if (e->d_name[0] < '1' || e->d_name[0] > '9')
+            continue;
+        int r = one(proc_fd, e->d_name, fn, arg);
+        if (r && r != -ENOENT && r != -ESRCH)
+            err = r;
+    }
+    err = errno ? -errno : err;
     closedir(d);
+    return err;
 }
 
-/* SIGKILL goes out while searching, for speed decides against who forks; others after the whole tree is known, so that each gets it once. */
+struct search { int sig; pid_t pgrp; tree_known *known; unsigned marked, sent, fresh; };
+
+/* sig < 0: only found out. What looks like a zombie may be one whose first thread has ended. */
+static void visit(const struct process *p, int dir, void *arg)
+{
+    struct search *s = arg;
+
+    if (p->pid == getpid() || !pid_set_has(&ours, p->ppid) || (s->known && p->ppid == getpid() && s->known(p->pid)))
+        return;
+    s->marked += !pid_set_has(&ours, p->pid);
+    pid_set_add(&ours, p->pid);
+    if (s->sig < 0 || (s->pgrp && p->pgrp != s->pgrp) || !tree_send(dir, s->sig) || p->state == 'Z' || p->state == 'X')
+        return;
+    s->sent++;
+    s->fresh += !pid_set_has(&met, p->pid);
+    pid_set_add(&met, p->pid);
+}
+
+static void search_begin(void)
+{
+    pid_set_clear(&ours);
+    pid_set_add(&ours, getpid());
+}
+
+/* After the whole tree is known, so that each gets it once. */
 static unsigned signal_all(int proc_fd, pid_t pgrp, int sig)
 {
-    struct search s = { .proc_fd = proc_fd, .sig = sig == SIGKILL ? sig : -1, .pgrp = pgrp };
+    struct search s = { .sig = -1, .pgrp = pgrp };
 
-    forget_all();
-    do
-        pass(&s);
-    while (sig != SIGKILL && s.fresh);
-    if (sig != SIGKILL) {
-        s.sig = sig;
-        pass(&s);
-    }
+    search_begin();
+    do {
+        s.marked = 0;
+        tree_each(proc_fd, visit, &s);
+    } while (s.marked);
+    s.sig = sig;
+    tree_each(proc_fd, visit, &s);
     return s.sent;
-}
-
-/* Is it below this process? By its parents, upwards; one that ends meanwhile has left its children to this process, so it is asked again. */
-static bool descends(int proc_fd, pid_t pid)
-{
-    char name[16], state;
-    pid_t ppid = 0, group, from = pid;
-
-    for (int steps = 0; steps < CLIMB_MAX && pid > 1; steps++) {
-        snprintf(name, sizeof name, "%d", pid);
-        _cleanup_close_ int dir = openat(proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dir >= 0 && stat_read(dir, &state, &ppid, &group)) {
-            if (ppid == getpid())
-                return true;
-            pid = ppid;
-        } else if (pid == from) {
-            return false;                    /* it has ended itself */
-        } else {
-            pid = from;
-        }
-    }
-    return false;
-}
-
-/* A process that forks and ends, and so on, has a new number each time a search comes by. But the last number that was given is known (/proc/loadavg): that one, and those just
- * before it, are looked at alone, which is faster than a fork. */
-unsigned tree_kill_newest(int proc_fd)
-{
-    unsigned killed = 0;
-    _cleanup_close_ int fd = openat(proc_fd, "loadavg", O_RDONLY | O_CLOEXEC);
-
-    for (int round = 0; fd >= 0 && round < NEWEST_ROUNDS; round++) {
-        char text[128], name[24];
-        ssize_t n = pread(fd, text, sizeof text - 1, 0);
-        if (n <= 0)
-            break;
-        text[n] = '\0';
-        const char *last = strrchr(text, ' ');
-        long pid = last ? strtol(last, NULL, 10) : 0;
-        for (long p = pid; p > pid - NEWEST_BACK && p > 1; p--) {
-            snprintf(name, sizeof name, "%ld", p);
-            _cleanup_close_ int dir = openat(proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-            char state;
-            pid_t ppid, group;
-            if (dir >= 0 && p != getpid() && stat_read(dir, &state, &ppid, &group) && state != 'Z' && state != 'X' && descends(proc_fd, (pid_t)p))
-                killed += syscall(SYS_pidfd_send_signal, dir, SIGKILL, NULL, 0) == 0;
-        }
-    }
-    return killed;
 }
 
 unsigned tree_signal(int proc_fd, int sig)
@@ -179,27 +137,14 @@ unsigned tree_signal_group(int proc_fd, pid_t pgrp, int sig)
     return signal_all(proc_fd, pgrp, sig);
 }
 
-unsigned tree_kill_orphans(int proc_fd, bool (*known)(pid_t pid))
+/* Children mostly come after their parents; those that do not are found by the next search. */
+struct tree_found tree_kill(int proc_fd, bool first, tree_known *known)
 {
-    int fd = openat(proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    unsigned killed = 0;
-    struct dirent *e;
+    struct search s = { .sig = SIGKILL, .known = known };
 
-    if (!d) {
-        if (fd >= 0)
-            close(fd);
-        return 0;
-    }
-    while ((e = readdir(d))) {
-        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10), ppid, group;
-        char state;
-        if (pid <= 0 || pid == getpid() || known(pid))
-            continue;
-        _cleanup_close_ int dir = openat(proc_fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dir >= 0 && stat_read(dir, &state, &ppid, &group) && ppid == getpid() && state != 'Z')
-            killed += syscall(SYS_pidfd_send_signal, dir, SIGKILL, NULL, 0) == 0;
-    }
-    closedir(d);
-    return killed;
+    if (first)
+        pid_set_clear(&met);
+    search_begin();
+    tree_each(proc_fd, visit, &s);
+    return (struct tree_found){ s.sent, s.fresh };
 }

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "sandbox/agent/agent.h"
+#include "sandbox/agent/tree.h"
 
 enum { QUEUE_BYTES_MAX = 4 << 20 };
 struct queued { struct queued *next; uint32_t id; int fd; size_t n; uint8_t body[]; };
@@ -33,6 +34,7 @@ static void run(uint32_t id, int fd, const uint8_t *p, size_t n)
     if (pid == 0) {
         int keep[2] = { fd, agent.lock_fd };
         keep_fds(keep, 2);
+        halt_forget();
         worker_main(fd, agent.lock_fd, p, n);
     }
     if (pid < 0) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,6 +45,18 @@ const char *pids_group_make(struct pids_group *ret, unsigned max)
 bool pids_group_enter(const struct pids_group *g)
 {
     return put_text(g->path, "cgroup.procs", "0");
+}
+
+long pids_group_current(const struct pids_group *g)
+{
+    char path[256], text[32] = "";
+
+    snprintf(path, sizeof path, "%s/pids.current", g->path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    return n > 0 ? strtol(text, NULL, 10) : -1;
 }
 
 void pids_group_remove(struct pids_group *g)

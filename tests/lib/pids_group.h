@@ -7,5 +7,7 @@ struct pids_group { char path[128]; };       /* "": there is none */
 const char *pids_group_make(struct pids_group *ret, unsigned max);
 /* The calling process, and what it makes from now on. */
 bool pids_group_enter(const struct pids_group *g);
+/* Processes and threads in it now; -1: not known. */
+long pids_group_current(const struct pids_group *g);
 /* When nothing is in it any more. */
 void pids_group_remove(struct pids_group *g);
