@@ -74,6 +74,7 @@ int main(void)
     struct sandboxd *sd = &s.sd;
 
     mallopt(M_ARENA_MAX, 2);              /* few threads, little memory */
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);   /* a stream's pieces come and go: not to the kernel each time */
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_DUMPABLE, 0);
     if (!inherited()) {

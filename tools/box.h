@@ -6,7 +6,7 @@
 enum { BOX_FAILED = 125, BOX_CANNOT_RUN = 126, BOX_NO_PROGRAM = 127 };
 
 /* Output to a descriptor without ever blocking the main loop. */
-struct out { int fd; bool dead; GByteArray *left; guint watch; void (*fn)(void *arg); void *arg; };
+struct out { int fd; bool dead, known, file, widened, plain /* RWF_NOWAIT is not for it */; GByteArray *left; size_t left_at; guint watch; void (*fn)(void *arg); void *arg; };
 /* Writes n bytes, all that goes without waiting. True: all is out. False: fn(arg) is called once the rest is (or nobody takes it any more: dead). */
 bool out_write(struct out *o, const void *p, size_t n, void (*fn)(void *arg), void *arg);
 void out_fini(struct out *o);
@@ -18,7 +18,7 @@ struct stream_ops {
     void (*output_gone)(void *arg);                        /* nobody takes our output any more */
 };
 struct stream_end { bool ended; int code; struct api_error error; };      /* ended: code is its status; else error says what went wrong */
-/* Sends m (taken), copies output to 1 and 2 until its end; m's answer are events as NDJSON. exec_id: of which it is, "" if the answer tells. json: events go to stdout
+/* Sends m (taken), copies output to 1 and 2 until its end; m's answer are events (its Accept is set here). exec_id: of which it is, "" if the answer tells. json: events go to stdout
  * as lines. Runs the main loop. since: where output begins, for coming again. */
 void stream_run(struct api *a, const char *ws, const char *exec_id, SoupMessage *m, uint64_t since, bool json, const struct stream_ops *ops, void *arg,
                 struct stream_end *ret);

@@ -229,7 +229,7 @@ int exec_in(struct api *a, const char *ws, const struct exec_options *o, char **
     }
     if (o->detach || o->tty)
         return background(a, ws, o, body);
-    return foreground(a, ws, api_message(a, "POST", path, body, "application/x-ndjson"), o->in, "", 0);
+    return foreground(a, ws, api_message(a, "POST", path, body, NULL), o->in, "", 0);
 }
 
 static int check_options(const char *verb, struct exec_options *o)
@@ -322,7 +322,7 @@ int box_logs(struct tool *t, int argc, char **argv)
         return r;
     g_autofree char *seg = api_segment(args.v[1]);
     g_autofree char *path = api_box(args.v[0], "exec/%s/output?since=%" G_GUINT64_FORMAT "%s", seg, since, follow ? "" : "&follow=0");
-    stream_run(&a, args.v[0], follow ? args.v[1] : "", api_message(&a, "GET", path, NULL, "application/x-ndjson"), since, t->json, NULL, NULL, &end);
+    stream_run(&a, args.v[0], follow ? args.v[1] : "", api_message(&a, "GET", path, NULL, NULL), since, t->json, NULL, NULL, &end);
     /* Without --follow the answer ends where the output does so far. */
     if (!end.ended && (follow || end.error.status || strcmp(end.error.code, "disconnected")))
         r = api_say(t, &end.error);
@@ -353,7 +353,7 @@ int box_attach(struct tool *t, int argc, char **argv)
         r = tty_join(&a, join, again);
     } else {
         g_autofree char *out = api_box(args.v[0], "exec/%s/output?since=0", seg);
-        r = foreground(&a, args.v[0], api_message(&a, "GET", out, NULL, "application/x-ndjson"), false, args.v[1], 0);
+        r = foreground(&a, args.v[0], api_message(&a, "GET", out, NULL, NULL), false, args.v[1], 0);
     }
     api_close(&a);
     return r;

@@ -1,27 +1,50 @@
-/* Standard output may be a pipe that nobody reads for an hour: meanwhile signals and input go on. A descriptor that says it can be written takes PIPE_BUF bytes
- * without waiting, whatever its flags are (they are shared with others, so they are not changed). */
+/* Standard output may be a pipe that nobody reads for an hour: meanwhile signals and input go on. Its flags are shared with others, so they are not changed: pipes
+ * and sockets take what goes without waiting by RWF_NOWAIT; where that is unknown (terminals) a descriptor that says it can be written takes PIPE_BUF bytes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <limits.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "tools/box.h"
 
+enum { PIPE_WIDE = 512 * 1024 };
+
+static ssize_t put_some(struct out *o, const uint8_t *p, size_t n)
+{
+    struct iovec v = { (void *)(uintptr_t)p, n };
+    struct pollfd f = { .fd = o->fd, .events = POLLOUT };
+
+    if (o->file)
+        return write(o->fd, p, n);
+    if (!o->plain) {
+        ssize_t k = pwritev2(o->fd, &v, 1, -1, RWF_NOWAIT);
+        if (k >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL && errno != ESPIPE))
+            return k;
+        o->plain = true;
+    }
+    if (poll(&f, 1, 0) <= 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return write(o->fd, p, n < PIPE_BUF ? n : PIPE_BUF);
+}
+
 /* How many bytes went; 0: it would wait; -1: dead. */
 static ssize_t put(struct out *o, const uint8_t *p, size_t n)
 {
-    struct pollfd f = { .fd = o->fd, .events = POLLOUT };
     struct stat st;
-    bool file = !fstat(o->fd, &st) && S_ISREG(st.st_mode);
     size_t at = 0;
 
+    if (!o->known) {
+        o->known = true;
+        o->file = !fstat(o->fd, &st) && S_ISREG(st.st_mode);
+    }
     while (at < n) {
-        if (!file && poll(&f, 1, 0) <= 0)
-            break;
-        size_t part = file || n - at < PIPE_BUF ? n - at : PIPE_BUF;
-        ssize_t k = write(o->fd, p + at, part);
+        ssize_t k = put_some(o, p + at, n - at);
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0 && errno == EAGAIN)
@@ -36,15 +59,15 @@ static ssize_t put(struct out *o, const uint8_t *p, size_t n)
 static gboolean on_room(gint fd, GIOCondition cond, gpointer arg)
 {
     struct out *o = arg;
-    ssize_t n = put(o, o->left->data, o->left->len);
+    ssize_t n = put(o, o->left->data + o->left_at, o->left->len - o->left_at);
 
     (void)fd, (void)cond;
-    if (n > 0)
-        g_byte_array_remove_range(o->left, 0, (guint)n);
+    o->left_at += n > 0 ? (size_t)n : 0;
     o->dead |= n < 0;
-    if (o->left->len && !o->dead)
+    if (o->left_at < o->left->len && !o->dead)
         return G_SOURCE_CONTINUE;
     g_byte_array_set_size(o->left, 0);
+    o->left_at = 0;
     o->watch = 0;
     o->fn(o->arg);
     return G_SOURCE_REMOVE;
@@ -57,6 +80,11 @@ bool out_write(struct out *o, const void *p, size_t n, void (*fn)(void *arg), vo
     if (k < 0) {
         o->dead = true;
         return true;
+    }
+    if ((size_t)k < n && !o->widened) {       /* a pipe that is too narrow for what comes at once: fewer turns */
+        o->widened = true;
+        if (fcntl(o->fd, F_SETPIPE_SZ, PIPE_WIDE) >= 0)
+            return out_write(o, (const uint8_t *)p + k, n - (size_t)k, fn, arg);
     }
     if ((size_t)k == n)
         return true;

@@ -17,7 +17,7 @@
 #include "base/wire.h"
 #include "sandbox/agent/agent.h"
 
-enum { READ_MAX = 64 * 1024, PIPE_LARGE = 256 * 1024, ACK_EVERY = 32 * 1024, WINDOW_MAX = 4096 };
+enum { READ_MAX = FRAME_BODY_MAX - 8 /* one frame of DATA */, PIPE_LARGE = 256 * 1024, ACK_EVERY = 32 * 1024, WINDOW_MAX = 4096 };
 static uint8_t scratch[READ_MAX];
 
 static void in_break(struct exec *e);

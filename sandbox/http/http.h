@@ -59,14 +59,22 @@ void http_fault(struct http_call *c, const struct fault *f);
 void http_stream(struct http_call *c, unsigned status, const char *type, int64_t length);
 /* Queues a piece (copied). What is queued and not yet on the wire: http_queued(). The on_sent hook comes when that falls: give the source credit there. */
 void http_write(struct http_call *c, const void *p, size_t n);
+void http_write_take(struct http_call *c, void *p, size_t n);            /* the same without the copy: p is of g_malloc, and freed */
 size_t http_queued(struct http_call *c);
 void http_on_sent(struct http_call *c, void (*fn)(void *state, size_t n));           /* n bytes went out since the last call */
 void http_end(struct http_call *c);
 void http_abort(struct http_call *c);                                                /* the answer cannot be finished: the connection is cut, so the client sees it */
 /* Events over http_stream: SSE, or NDJSON by Accept ({"event": NAME, ...data}). A comment every 15 s keeps SSE alive. data: stolen. id: -1 none. */
+enum http_frame_kind { HTTP_FRAME_EVENT, HTTP_FRAME_STDOUT, HTTP_FRAME_STDERR };
+enum { HTTP_FRAME_HEAD = 16 };
+#define HTTP_FRAMES_TYPE "application/vnd.coppice.exec-stream"
 void http_events(struct http_call *c);
 void http_event(struct http_call *c, const char *name, json_t *data, int64_t id);
-void http_event_raw(struct http_call *c, const char *name, const char *data, size_t n, int64_t id);   /* data has no newline */
+/* What a program wrote, as an event: base64, or as it is in a stream of frames. */
+void http_event_bytes(struct http_call *c, const char *name, enum http_frame_kind kind, const void *p, size_t n, int64_t id);
+/* http_events, or with Accept: application/vnd.coppice.exec-stream frames (docs/http.md): u8 kind, 3 zero bytes, u32 length, u64 id (0: none), then length bytes; little-endian.
+ * HTTP_FRAME_EVENT: the document that would be the line of NDJSON. */
+void http_output_events(struct http_call *c);
 
 /* --- WebSocket (ROUTE_WEBSOCKET): the handler calls http_websocket() to accept, or fails the call before --- */
 struct http_ws_ops {

@@ -46,15 +46,15 @@ static void finish(struct http_call *c) {
     } else call_end_detached(c);
 }
 
-static void append(struct http_call *c, const void *p, size_t n) {
-    soup_message_body_append(soup_server_message_get_response_body(c->msg), SOUP_MEMORY_COPY, p, n);
+static void append(struct http_call *c, SoupMemoryUse use, const void *p, size_t n) {
+    soup_message_body_append(soup_server_message_get_response_body(c->msg), use, p, n);
     c->queued += n;
 }
 
 void http_reply_bytes(struct http_call *c, unsigned status, const char *type, const void *p, size_t n) {
     if (c->answer != ANSWER_NONE) { log_error("http: a second answer to one call route=%s", c->route ? c->route->r->path : "-"); return; }
     reply_head(c, status, type, (int64_t)n);
-    if (n && c->conn && !c->head_only) append(c, p, n);
+    if (n && c->conn && !c->head_only) append(c, SOUP_MEMORY_COPY, p, n);
     finish(c);
 }
 
@@ -114,18 +114,28 @@ static gboolean dropped(gpointer arg) {
     return G_SOURCE_REMOVE;
 }
 
-void http_write(struct http_call *c, const void *p, size_t n) {
-    if (!n || c->answer != ANSWER_STREAM || !c->conn) return;
+/* True: n bytes are to be appended. */
+static bool may_write(struct http_call *c, size_t n) {
+    if (!n || c->answer != ANSWER_STREAM || !c->conn) return false;
     if (c->length_known) {
-        if (n > c->length_left) { log_error("http: more than the announced length route=%s", c->route->r->path); conn_cut(c->conn, true); return; }
+        if (n > c->length_left) { log_error("http: more than the announced length route=%s", c->route->r->path); conn_cut(c->conn, true); return false; }
         c->length_left -= n;
     }
-    if (c->head_only) {
-        c->queued += n;
-        if (!c->drop_idle) c->drop_idle = g_idle_add(dropped, c);
-        return;
-    }
-    append(c, p, n);
+    if (!c->head_only) return true;
+    c->queued += n;
+    if (!c->drop_idle) c->drop_idle = g_idle_add(dropped, c);
+    return false;
+}
+
+void http_write(struct http_call *c, const void *p, size_t n) {
+    if (!may_write(c, n)) return;
+    append(c, SOUP_MEMORY_COPY, p, n);
+    call_go(c);
+}
+
+void http_write_take(struct http_call *c, void *p, size_t n) {
+    if (!may_write(c, n)) { g_free(p); return; }
+    append(c, SOUP_MEMORY_TAKE, p, n);
     call_go(c);
 }
 

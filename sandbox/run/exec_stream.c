@@ -22,7 +22,7 @@ void exec_stream_begin(struct exec_stream *s, struct exec *e, struct exec_reader
     s->r = r ? r : exec_first_reader(e);
     if (!s->c || s->document)
         return;
-    http_events(s->c);
+    http_output_events(s->c);
     if (start_event)
         http_event(s->c, "start", json_pack("{s:s, s:i}", "exec_id", exec_id(e), "pid", (int)e->pid), -1);
 }
@@ -51,10 +51,8 @@ static void on_data(void *arg, unsigned stream, uint64_t seq, uint64_t lost, con
         return document_add(s, stream, lost, p, n);
     if (lost)
         http_event(s->c, "lost", json_pack("{s:I, s:I}", "bytes", (json_int_t)lost, "seq", (json_int_t)seq), (int64_t)seq);
-    if (n) {
-        g_autofree char *text = g_base64_encode(p, n);
-        http_event_raw(s->c, names[stream], text, strlen(text), (int64_t)(seq + n));
-    }
+    if (n)
+        http_event_bytes(s->c, names[stream], stream == STREAM_ERR ? HTTP_FRAME_STDERR : HTTP_FRAME_STDOUT, p, n, (int64_t)(seq + n));
     s->given += n;
     exec_stream_sent(s);
 }

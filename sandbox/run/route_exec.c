@@ -180,7 +180,7 @@ static void route_run(struct http_call *c)
 const struct http_route exec_routes[] = {
     { "POST", "/v1/sandbox/{id}/exec", ROUTE_JSON, route_run,
       "{\"summary\": \"Run a command\", \"description\": \"Runs argv, or shell as a text for the shell (bash if the sandbox has it, else sh). Answers with a stream of events: start, stdout, "
-      "stderr (base64), exit. Accept: application/json gives one document instead, application/x-ndjson the events as lines. detach answers at once. A client that leaves does not end the "
+      "stderr (base64), exit. Accept: application/json gives one document instead, application/x-ndjson the events as lines, application/vnd.coppice.exec-stream frames (docs/http.md). detach answers at once. A client that leaves does not end the "
       "command: its output can be read on with .../output?since=.\", \"parameters\": [{\"name\": \"id\", \"in\": \"path\", \"required\": true, \"schema\": {\"type\": \"string\"}}, "
       "{\"name\": \"Session-Id\", \"in\": \"header\", \"schema\": {\"type\": \"string\"}}], "
       "\"requestBody\": {\"content\": {\"application/json\": {\"schema\": {\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
@@ -188,7 +188,7 @@ const struct http_route exec_routes[] = {
       "\"env\": {\"type\": \"object\", \"additionalProperties\": {\"type\": [\"string\", \"null\"]}}, \"user\": {\"type\": \"string\"}, \"stdin\": {\"type\": [\"string\", \"boolean\"]}, "
       "\"detach\": {\"type\": \"boolean\"}, \"session\": {\"type\": \"string\"}, \"tty\": {\"type\": \"boolean\"}, \"cols\": {\"type\": \"integer\"}, "
       "\"rows\": {\"type\": \"integer\"}}}}}}, "
-      "\"responses\": {\"200\": {\"description\": \"Events, or a document\", \"content\": {\"text/event-stream\": {}, \"application/x-ndjson\": {}, \"application/json\": {}}}, "
+      "\"responses\": {\"200\": {\"description\": \"Events, or a document\", \"content\": {\"text/event-stream\": {}, \"application/x-ndjson\": {}, \"application/vnd.coppice.exec-stream\": {}, \"application/json\": {}}}, "
       "\"201\": {\"description\": \"Started in the background\"}, \"default\": {\"$ref\": \"#/components/responses/Error\"}}}" },
     { 0 }
 };

@@ -94,9 +94,9 @@ static void get_later(struct http_call *c) {
 }
 
 static void get_events(struct http_call *c) {
-    http_events(c);
+    http_output_events(c);
     http_event(c, "start", json_pack("{s:s}", "exec_id", "e1"), -1);
-    http_event_raw(c, "stdout", "aGk=", 4, 2);
+    http_event_bytes(c, "stdout", HTTP_FRAME_STDOUT, "hi", 2, 2);
     http_event(c, "exit", json_pack("{s:i}", "exit_code", 0), -1);
     http_end(c);
 }

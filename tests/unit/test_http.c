@@ -358,6 +358,31 @@ static void a_stream_that_breaks_is_seen_to_break(void **state) {
     g_free(a);
 }
 
+/* Bytes as they are, and documents where the other forms have them, each behind a head of 16 bytes. */
+static void events_as_frames(void **state) {
+    static const struct { uint8_t kind, id; const char *text; } want[] = { { 0, 0, "{\"event\":\"start\",\"exec_id\":\"e1\"}" }, { 1, 2, "hi" }, { 0, 0, "{\"event\":\"exit\",\"exit_code\":0}" } };
+    static const char ask[] = "GET /t/events HTTP/1.0\r\nHost: x\r\nAccept: application/vnd.coppice.exec-stream\r\n\r\n";
+    uint8_t all[4096], *p;
+    size_t n = 0, k;
+    int fd = http_unix();
+    assert_true(http_put(fd, ask, sizeof ask - 1));
+    while (n < sizeof all && (k = http_get(fd, all + n, sizeof all - n))) n += k;
+    close(fd);
+    p = memmem(all, n, "\r\n\r\n", 4);
+    assert_non_null(p);
+    assert_non_null(memmem(all, (size_t)(p - all) + 2, "\r\nContent-Type: application/vnd.coppice.exec-stream\r\n", 53));
+    p += 4;
+    for (size_t i = 0; i < G_N_ELEMENTS(want); i++) {
+        size_t len = strlen(want[i].text);
+        const uint8_t head[16] = { want[i].kind, 0, 0, 0, (uint8_t)len, 0, 0, 0, want[i].id };
+        assert_true((size_t)(all + n - p) >= sizeof head + len);
+        assert_memory_equal(p, head, sizeof head);
+        assert_memory_equal(p + sizeof head, want[i].text, len);
+        p += sizeof head + len;
+    }
+    assert_ptr_equal(p, all + n);
+}
+
 static void events_in_both_forms(void **state) {
     expect(200, "event: start\ndata: {\"exec_id\":\"e1\"}\n\n", "GET /t/events HTTP/1.0\r\nHost: x\r\n\r\n");
     expect(200, "event: stdout\nid: 2\ndata: aGk=\n\n", "GET /t/events HTTP/1.0\r\nHost: x\r\n\r\n");
@@ -431,7 +456,7 @@ int main(void) {
         cmocka_unit_test(json_is_bounded), cmocka_unit_test(ambiguous_heads_are_refused), cmocka_unit_test(a_head_is_bounded), cmocka_unit_test(tokens_hosts_and_origins), cmocka_unit_test(a_known_length_comes_whole_and_right),
         cmocka_unit_test(a_slow_reader_costs_only_the_credit), cmocka_unit_test(an_upload_is_whole_with_and_without_pauses), cmocka_unit_test(a_held_upload_waits_in_its_socket),
         cmocka_unit_test(a_refusal_before_the_body_reaches_the_client), cmocka_unit_test(clients_that_leave_are_noticed), cmocka_unit_test(an_answer_to_nobody_is_dropped),
-        cmocka_unit_test(a_stream_that_breaks_is_seen_to_break), cmocka_unit_test(events_in_both_forms), cmocka_unit_test(a_thousand_connections),
+        cmocka_unit_test(a_stream_that_breaks_is_seen_to_break), cmocka_unit_test(events_in_both_forms), cmocka_unit_test(events_as_frames), cmocka_unit_test(a_thousand_connections),
         cmocka_unit_test(a_flood_of_tcp_leaves_the_unix_socket_free), cmocka_unit_test(the_documented_codes_are_the_codes),
     };
     return cmocka_run_group_tests_name("http", tests, http_trial_start, http_trial_stop);
