@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "sandbox/http/metrics.h"
 
+enum { HELD_MAX = 1024, SMALL_MAX = 512 };
 /* libsoup asks for a source whenever it has to wait; those that live are kept here, so that pausing takes their interest away. */
 struct wait { GSource source; Wire *wire; gpointer tag; bool in; };
 struct Wire {
@@ -20,6 +21,10 @@ struct Wire {
     GList *waits;
     GSource *peer;
     size_t while_blocked;                     /* bytes read since the socket took no more */
+    /* small writes, for which there is room in the socket: they go with the next, or when the loop turns (a head and its body wake the client once) */
+    uint8_t held[HELD_MAX];
+    size_t held_n;
+    GSource *held_source;
     /* the frame that goes out: bytes of its head so far, its length, and how much of its payload is still to come */
     uint8_t head[10];
     unsigned head_n;
@@ -141,11 +146,58 @@ static size_t data_bytes(Wire *w, const uint8_t *p, size_t n) {
     return data;
 }
 
+/* What is held goes first. -1 and errno; how much of p went. */
+static gssize put_out(Wire *w, const void *p, size_t n) {
+    struct iovec v[2] = { { w->held, w->held_n }, { (void *)(uintptr_t)p, n } };
+    struct msghdr m = { .msg_iov = v, .msg_iovlen = 2 };
+    gssize put;
+    do put = sendmsg(w->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL); while (put < 0 && errno == EINTR);
+    if (put < 0) return put;
+    size_t of_held = MIN((size_t)put, w->held_n);
+    memmove(w->held, w->held + of_held, w->held_n - of_held);
+    w->held_n -= of_held;
+    if (w->held_n || (n && (size_t)put == of_held)) { errno = EAGAIN; return -1; }
+    return put - (gssize)of_held;
+}
+
+/* An error is for the next write, or the reading side, to find. */
+static void flush(Wire *w) {
+    if (w->held_source) { g_source_destroy(w->held_source); g_source_unref(w->held_source); w->held_source = NULL; }
+    if (w->held_n && w->fd >= 0 && !w->cut) put_out(w, NULL, 0);
+}
+
+static void flush_later(Wire *w, GSource *when);
+
+/* The kernel may be short of memory even so: again in a moment. */
+static gboolean on_turn(gpointer arg) {
+    Wire *w = arg;
+    flush(w);
+    if (w->held_n && w->fd >= 0 && !w->cut && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) flush_later(w, g_timeout_source_new(10));
+    return G_SOURCE_REMOVE;
+}
+
+static void flush_later(Wire *w, GSource *when) {
+    w->held_source = when;
+    g_source_set_priority(when, G_PRIORITY_HIGH);
+    g_source_set_callback(when, on_turn, w, NULL);
+    g_source_attach(when, NULL);
+}
+
+/* Only what fits: a socket that says it can be written has room for HELD_MAX, and nobody else writes to it. So nothing that was taken here is lost when the wire is closed. */
+static bool hold(Wire *w, const void *p, size_t n) {
+    struct pollfd f = { w->fd, POLLOUT, 0 };
+    if (w->websocket || n > SMALL_MAX || n > HELD_MAX - w->held_n || (!w->held_n && (poll(&f, 1, 0) != 1 || f.revents != POLLOUT))) return false;
+    memcpy(w->held + w->held_n, p, n);
+    w->held_n += n;
+    if (!w->held_source) flush_later(w, g_idle_source_new());
+    return true;
+}
+
 static gssize out_write(GPollableOutputStream *s, const void *p, gsize n, GError **error) {
     Wire *w = ((WireOut *)s)->wire;
     if (!w || w->fd < 0 || w->cut) return fail(error, EPIPE);
-    gssize put;
-    do put = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL); while (put < 0 && errno == EINTR);
+    bool held = hold(w, p, n);
+    gssize put = held ? (gssize)n : put_out(w, p, n);
     if (put < 0) {
         if (errno == EAGAIN && w->websocket && !w->blocked) { w->blocked = true; w->while_blocked = 0; }
         return fail(error, errno);
@@ -171,6 +223,7 @@ static void wire_out_init(WireOut *s) { }
 /* --- the whole --- */
 static void close_fd(Wire *w) {
     if (w->fd < 0) return;
+    flush(w);
     if (w->peer) { g_source_destroy(w->peer); g_source_unref(w->peer); w->peer = NULL; }
     for (GList *i = w->waits; i; i = i->next) {          /* a poll of a closed number would see another file */
         struct wait *s = i->data;
@@ -203,10 +256,11 @@ void wire_watch(Wire *w, bool on) {
 
 void wire_pause(Wire *w, bool on) { w->paused = on; renew_interest(w); }
 void wire_idle(Wire *w, bool on) { w->idle = on; }
-void wire_websocket(Wire *w) { w->websocket = true; }
+void wire_websocket(Wire *w) { w->websocket = true; flush(w); }
 
 void wire_cut(Wire *w, bool reset) {
     if (w->fd < 0 || w->cut) return;
+    flush(w);
     struct linger now = { .l_onoff = 1 };
     if (reset) setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     w->cut = true;
