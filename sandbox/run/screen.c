@@ -32,7 +32,8 @@ static int put_glyph(VTermGlyphInfo *info, VTermPos pos, void *user)
         c[k].pen = s->pen;
     }
     s->last_glyph = pos;
-    s->wrap_next = s->m.autowrap && pos.col + info->width >= (s->line_size[s->m.alt][pos.row] ? s->cols / 2 : s->cols);
+    s->edge = pos.col + info->width >= (s->line_size[s->m.alt][pos.row] ? s->cols / 2 : s->cols);
+    s->wrap_next = s->m.autowrap && s->edge;
     return 1;
 }
 
@@ -40,7 +41,8 @@ static int move_cursor(VTermPos pos, VTermPos old, int visible, void *user)
 {
     struct screen *s = user;
 
-    s->wrap_next = false;
+    if (pos.row != s->last_glyph.row || pos.col != s->last_glyph.col)       /* else it is told of the glyph itself, at the end of a text */
+        s->wrap_next = s->edge = false;
     return 1;
 }
 
@@ -282,6 +284,7 @@ struct screen *screen_new(unsigned cols, unsigned rows, screen_reply_fn *reply, 
     vterm_state_reset(s->state, 1);
     modes_reset(s);
     vterm_input_write(s->vt, "\0337", 2);           /* a restore without a save would hide the cursor in libvterm */
+    s->saved = (struct saved){ .pen = s->pen };
     return s;
 }
 
@@ -312,6 +315,12 @@ bool screen_untouched(const struct screen *s) { return !s->touched; }
 /* --- input, cut at escape sequences --- */
 enum seq_step { SEQ_MORE, SEQ_DONE, SEQ_NONE };       /* NONE: nothing that is followed */
 static bool is_string(const struct screen *s) { return s->seq_n > 1 && s->seq[1] && strchr("]PX^_", s->seq[1]); }
+
+/* Of character sets: libvterm is not told (screen_text.c). */
+static bool is_set(const struct screen *s)
+{
+    return (s->seq_n == 3 && strchr("()*+", s->seq[1]) && s->seq[1]) || (s->seq_n == 2 && strchr("noNO", s->seq[1]) && s->seq[1]);
+}
 
 static enum seq_step seq_step(const struct screen *s)
 {
@@ -345,7 +354,7 @@ static void seq_byte(struct screen *s, uint8_t b)
     }
     if (step == SEQ_DONE)
         track_before(s);
-    if (!s->too_long)
+    if (!s->too_long && !is_set(s))
         vterm_input_write(s->vt, (char *)s->seq, s->seq_n);
     if (step == SEQ_DONE)
         track_after(s);

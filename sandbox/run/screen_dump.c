@@ -90,7 +90,7 @@ static void put_cells(struct buf *out, const struct cell *c, unsigned n, unsigne
             }
             put_chars(out, c[i].chars);
             if (c[i].width > width)                   /* its right half was overwritten: what is there comes next */
-                buf_printf(out, "\033[D");
+                buf_printf(out, "\033[%uG", i + 2);
             i += width;
         }
     }
@@ -235,16 +235,13 @@ static void put_cursor(const struct screen *s, struct buf *out)
 
 void screen_dump(const struct screen *s, struct buf *out)
 {
-    buf_printf(out, "\033[?1049l\033[!p\033[?25h\033[?5l\033[?1000l\033[?1006l\033[?1004l\033[?2004l\033[?69l\033[r\033[?6l\033[?7h\033[4l\033[20l\033>\033(B\033)B\017\033[m\033[H\033[2J");
+    buf_printf(out, "\033[?1049l\033[!p\033[?25h\033[?5l\033[?1000l\033[?1006l\033[?1004l\033[?2004l\033[?69l\033[r\033[?6l\033[?7h\033[4l\033[20l\033>\017\033[m\033[H\033[2J");
     put_title(s, out);
     put_history(s, out);
     put_screen(s, out, 0);
-    if (s->saved.have || s->m.alt) {
-        VTermPos pos = s->saved.pos;
-        buf_printf(out, "\033[%d;%dH", pos.row + 1, pos.col + 1);
-        put_pen(out, s->saved.have ? &s->saved.pen : &s->pen, NULL);
-        buf_printf(out, "%s%s%s", s->saved.hidden ? "\033[?25l" : "", s->m.alt ? "\033[?1049h" : "\0337", s->saved.hidden ? "\033[?25h" : "");
-    }
+    buf_printf(out, "\033[%d;%dH", s->saved.pos.row + 1, s->saved.pos.col + 1);
+    put_pen(out, &s->saved.pen, NULL);
+    buf_printf(out, "%s%s%s", s->saved.hidden ? "\033[?25l" : "", s->m.alt ? "\033[?1049h" : "\0337", s->saved.hidden ? "\033[?25h" : "");
     if (s->m.alt) {
         buf_printf(out, "\033[m\033[H\033[2J");
         put_screen(s, out, 1);

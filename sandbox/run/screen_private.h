@@ -16,7 +16,7 @@ struct modes {
     char sets[4];                                     /* G0..G3: 'B', '0', 'A' */
     unsigned gl;
 };
-struct saved { bool have, hidden; VTermPos pos; struct pen pen; };
+struct saved { bool hidden; VTermPos pos; struct pen pen; };
 struct screen {
     VTerm *vt;
     VTermState *state;
@@ -31,13 +31,14 @@ struct screen {
     struct saved saved;
     uint8_t *tabs;                                    /* of each column */
     bool touched, wrap_next;                          /* wrap_next: the last glyph filled the line and the next one goes to the next */
+    bool edge;                                        /* the last glyph filled the line, and the cursor stands in it */
     VTermPos last_glyph;
     char title[SCREEN_TITLE_MAX], icon[SCREEN_TITLE_MAX];
     uint8_t seq[1024];                                /* an escape sequence being collected */
     unsigned seq_n;
     bool too_long;                                    /* a string that did not fit: it is left out to its end */
     uint8_t tail[4];                                  /* the begin of a character whose end has not come */
-    unsigned tail_n, marks;                           /* marks: combining characters in a row */
+    unsigned tail_n, single;                          /* single: SS2, SS3: the set of the next character, else 0 */
     screen_reply_fn *reply; void *arg;
 };
 /* Text without escapes, made fit for libvterm (screen_text.c). last: no more bytes of it come, what is incomplete stays so. */

@@ -1,4 +1,5 @@
 /* What libvterm knows and does not tell, followed from the sequences that change it. Only what libvterm itself understands counts; the rest it ignores. */
+#include <stdio.h>
 #include <string.h>
 
 #include <glib.h>
@@ -42,7 +43,6 @@ static bool csi_parse(const struct screen *s, struct csi *ret)
 
 static void cursor_save(struct screen *s)
 {
-    s->saved.have = true;
     vterm_state_get_cursorpos(s->state, &s->saved.pos);
     s->saved.pen = s->pen;
     s->saved.hidden = !s->m.visible;
@@ -100,10 +100,32 @@ void track_before(struct screen *s)
         cursor_save(s);
     else if (s->seq_n == 2 && s->seq[1] == 'H')
         tab_set(s, 1);
+    else if (s->seq_n == 2 && s->seq[1] == 'c' && s->m.alt)
+        vterm_input_write(s->vt, "\033[?1047l", 8);   /* libvterm would erase the alternate screen and stay there */
     else if (csi_parse(s, &c) && c.leader == '?' && c.final == 'h')
         for (unsigned i = 0; i < c.n; i++)
             if (c.args[i] == 1048 || c.args[i] == 1049)
                 cursor_save(s);
+}
+
+/* DECSTR, as xterm does it: libvterm 0.1.4 ignores it. The cursor stays where it is, so do tab stops, mouse modes and the shape of the cursor. */
+static void soft_reset(struct screen *s)
+{
+    static const char reset[] = "\033[4l\033[?7h\033[?1l\033>\033[m\033[0\"q\033[?25h\033[?69l\033[?6l\033[r\033[H\0337";
+    struct modes *m = &s->m;
+    VTermPos pos;
+    char back[32];
+    vterm_state_get_cursorpos(s->state, &pos);
+    vterm_input_write(s->vt, reset, sizeof reset - 1);
+    vterm_input_write(s->vt, back, (size_t)snprintf(back, sizeof back, "\033[%d;%dH", pos.row + 1, pos.col + 1));
+    m->cursor_keys = m->keypad = m->insert = m->origin = m->margins_on = m->paste = m->focus = false;
+    m->autowrap = true;
+    m->top = m->left = 0;
+    m->bottom = m->right = -1;
+    memcpy(m->sets, "BBBB", 4);
+    m->gl = 0;
+    s->saved = (struct saved){ .pen = s->pen };
+    s->wrap_next = s->edge = false;
 }
 
 static void escape_after(struct screen *s)
@@ -118,13 +140,15 @@ static void escape_after(struct screen *s)
     switch (s->seq[1]) {
     case '=': s->m.keypad = true; break;
     case '>': s->m.keypad = false; break;
+    case 'N': s->single = 2; break;
+    case 'O': s->single = 3; break;
     case 'n': s->m.gl = 2; break;
     case 'o': s->m.gl = 3; break;
-    case 'c': {
-        s->m.alt = false;
+    case 'c':
         modes_reset(s);
+        vterm_input_write(s->vt, "\0337", 2);         /* what was saved is forgotten too */
+        s->saved = (struct saved){ .pen = s->pen };
         break;
-    }
     default: break;
     }
 }
@@ -136,7 +160,7 @@ void track_after(struct screen *s)
     if (!csi_parse(s, &c))
         return escape_after(s);
     if (c.bang && c.final == 'p')
-        return modes_reset(s);
+        return soft_reset(s);
     if (c.intermediate || c.bang)
         return;
     if (c.leader == '?' && (c.final == 'h' || c.final == 'l'))
