@@ -18,7 +18,7 @@
 #include "sandbox/code/utf8.h"
 
 enum state { STARTING, IDLE, BUSY, GONE };
-enum { LENGTH_BYTES = 4 };
+enum { LENGTH_BYTES = 4, FORGET_MS = 2000 };
 struct interp {
     unsigned refs;                         /* the owner, the start, each signal */
     enum code_language language;
@@ -57,15 +57,25 @@ int code_language_find(const char *name)
     return -1;
 }
 
+/* Nobody can want its output, which was messages; the agent forgets what has ended with all that it started. Takes the reference. */
+static gboolean forget_late(gpointer arg)
+{
+    struct exec *e = arg;
+
+    if (exec_exit(e))
+        exec_forget(e);
+    exec_unref(e);
+    return G_SOURCE_REMOVE;
+}
+
 static void interp_unref(struct interp *i)
 {
     if (--i->refs)
         return;
-    if (i->e && exec_exit(i->e))
-        exec_forget(i->e);                 /* nobody can want its output: it was messages */
     g_queue_clear_full(&i->out, (GDestroyNotify)g_bytes_unref);
     g_byte_array_unref(i->in);
-    exec_unref(i->e);
+    if (i->e)
+        g_timeout_add(FORGET_MS, forget_late, i->e);
     g_free(i->box_id);
     g_free(i->late);
     g_free(i);
