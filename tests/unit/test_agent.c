@@ -881,8 +881,10 @@ static void ports_are_waited_for_and_dialled(void **state)
         { FRAME_PORT_WAIT, 70000, -EINVAL } };
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         send_frame(none[i].type, 0, ++last_id, none[i].port, ms, 4, -1);
-        struct frame f = next_frame();
-        assert_int_equal(f.id, last_id);
+        struct frame f;
+        do
+            f = next_frame();
+        while (f.id != last_id);             /* ends of what ran before may come yet */
         assert_int_equal((int)le32(f.body), none[i].err);
     }
     put_le32(ms, 60000);
