@@ -69,6 +69,7 @@ enum { EXECS_MAX = 4096, EXECS_KEPT = 64, READERS_MAX = 32, ARGV_MAX = 4096 };  
 enum { WAITS_MAX = 256, DIALS_MAX = 256, WORKERS_MAX = 64, WORKERS_QUEUED_MAX = 256 };             /* at once; more FILE_OPs than queue: FAILED -EAGAIN */
 enum { HOLD_GRACE_MS = 10000 };            /* after HELLO what HOLD readers of the former sandboxd had not acknowledged is kept so long, then a full ring overwrites */
 enum { AGENT_UID = 65533 };                /* of the agent and its supervisors in the sandbox; nothing runs as it, /proc is mounted with gid=AGENT_UID */
+enum { AGENT_NICE = -20 };                 /* of the agent and its supervisors, given by the launcher: among a thousand that fork, who ends them needs the processor. Commands have 0 */
 
 struct frame { uint8_t type, flags; uint32_t id; uint64_t arg; const uint8_t *body; size_t n; int fds[FRAME_FDS_MAX]; unsigned fd_count; };
 /* Receives one packet into buf (FRAME_MAX bytes); body points into it, descriptors are owned by the caller. 1: a frame; 0: the other side is gone;

@@ -32,7 +32,7 @@
 #include "sandbox/agent/tree.h"
 #include "sandbox/agent/user.h"
 
-enum { REAP_MAX = 256, SEARCHES = 3 /* before everything is stopped */, DYING_MS = 10, SEARCH_AGAIN_MS = 50 };
+enum { REAP_MAX = 256, SEARCHES = 3, MANY = 64 /* see kill_tree() */, DYING_MS = 10, SEARCH_AGAIN_MS = 50 };
 struct super {
     int sock, proc_fd, signal_fd, status_fd;
     pid_t pid;                               /* the command; 0: it has been waited for */
@@ -184,8 +184,8 @@ static void drain_signal_fd(struct super *s)
         ;
 }
 
-/* Kills until wait4() says that nothing is left: by searches, and when even the third one meets new ones, while everything is stopped. Then what is left is only dying, but for
- * what came in between (a command's own SIGCONT cannot come: it stood too), so it is looked at again now and then. */
+/* Kills until wait4() says that nothing is left: by searches, and while everything is stopped if the third one still meets new ones, or if there are so many that this process gets
+ * too little of the processors among them to search again. Then what is left is only dying, but it is looked at now and then. */
 static int kill_tree(struct super *s)
 {
     uint64_t now = clock_mono_ns(), end = now + SUPER_KILL_MS * 1000000ull, next = now;
@@ -193,8 +193,9 @@ static int kill_tree(struct super *s)
     for (int searches = 0;; now = clock_mono_ns()) {
         drain_signal_fd(s);
         if (now >= next) {
-            bool fresh = tree_kill(s->proc_fd, searches == 0, NULL).fresh;
-            if (!fresh || (++searches >= SEARCHES && halt_and_kill(s->proc_fd, NULL)))
+            struct tree_found f = tree_kill(s->proc_fd, searches++ == 0, NULL);
+            bool halt = f.fresh && (searches >= SEARCHES || f.fresh >= MANY);
+            if (!f.fresh || (halt && halt_and_kill(s->proc_fd, NULL)))
                 next = clock_mono_ns() + SEARCH_AGAIN_MS * 1000000ull;
         }
         if (!reap(s))

@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -19,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "sandbox/frame.h"
 
 enum { HUSK_NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP, AGENT_SOCK = 3 };
 
@@ -246,6 +248,7 @@ _Noreturn void husk_maker(const struct husk_plan *given)
     m.us[1] = us_since(t);
     t = clock_mono_ns();
     close_range(5, ~0u, 0);                   /* the groups */
+    setpriority(PRIO_PROCESS, 0, AGENT_NICE); /* among the processes of its control group, which gets no more by it; a wish */
     if (pipe2(go, O_CLOEXEC))
         fail(plan.sock, -errno, "make a pipe");
     pid_t pid = clone_husk();

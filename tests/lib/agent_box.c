@@ -94,7 +94,7 @@ static _Noreturn void outer(const struct agent_box *b, int up, int down, int soc
 
     if (!b->unbounded && !pids_group_enter(&b->group))
         die(b->group.path);
-    setpriority(PRIO_PROCESS, 0, -10);       /* as the launcher does */
+    setpriority(PRIO_PROCESS, 0, AGENT_NICE);        /* as the launcher does */
     if (unshare(NAMESPACES) < 0)
         die("unshare");
     if (write(up, &c, 1) != 1 || read(down, &c, 1) != 1)
