@@ -44,7 +44,7 @@ await step('a terminal: command, input, end', async () => {
     let out = await session.execCommand({ cmd: 'read -r x; echo "got <$x>"; tty', tty: true, yieldTimeMs: 1500 });
     const id = Number(/session (?:id )?(\d+)/i.exec(out)?.[1]);
     assert.ok(Number.isInteger(id), out);
-    for (let i = 0; i < 10 && !out.includes('got <typed>'); i++) out += await session.writeStdin({ sessionId: id, chars: i ? '' : 'typed\n', yieldTimeMs: 500 });
+    for (let i = 0; i < 60 && !/pts.\d/.test(out); i++) out += await session.writeStdin({ sessionId: id, chars: i ? '' : 'typed\n', yieldTimeMs: 500 });
     assert.match(out, /got <typed>/);
     assert.match(out, /\/dev\/pts\/\d+/);
 });
