@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -79,6 +80,31 @@ static int open_if(const char *path, int64_t dev)
     return fd >= 0 && !fstat(fd, &st) && (int64_t)st.st_dev == dev ? TAKE_FD(fd) : -1;
 }
 
+/* A directory of the process where its namespace has this device mounted: / or /workspace; NULL: nowhere there. Read, not walked to: what else is mounted in other
+ * namespaces may be file systems whose servers never answer. */
+static const char *place_in(const char *pid, int64_t dev)
+{
+    char path[64], at[sizeof("/workspace") + 1];
+    unsigned major_nr, minor_nr;
+    size_t size = 0;
+    _cleanup_free_ char *line = NULL;
+    const char *place = NULL;
+
+    snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", pid);
+    FILE *f = fopen(path, "re");
+    while (f && !place && getline(&line, &size, f) >= 0) {
+        if (sscanf(line, "%*d %*d %u:%u %*s %11s ", &major_nr, &minor_nr, at) != 3 || (int64_t)makedev(major_nr, minor_nr) != dev)
+            continue;
+        if (!strcmp(at, "/"))
+            place = "/.";
+        else if (!strcmp(at, "/workspace"))
+            place = "/workspace";
+    }
+    if (f)
+        fclose(f);
+    return place;
+}
+
 /* A running sandbox has its workspace mounted in a namespace of its own, as / or, of a plain tree, as /workspace: seen through a process in it, which needs root. */
 static int sandbox_fd(int64_t dev)
 {
@@ -87,13 +113,11 @@ static int sandbox_fd(int64_t dev)
     int fd = -1;
 
     for (struct dirent *e; d && fd < 0 && (e = readdir(d));) {
-        if (e->d_name[0] < '0' || e->d_name[0] > '9')
+        const char *place = e->d_name[0] >= '0' && e->d_name[0] <= '9' ? place_in(e->d_name, dev) : NULL;
+        if (!place)
             continue;
-        snprintf(path, sizeof(path), "/proc/%s/root/.", e->d_name);
+        snprintf(path, sizeof(path), "/proc/%s/root%s", e->d_name, place);
         fd = open_if(path, dev);
-        snprintf(path, sizeof(path), "/proc/%s/root/workspace", e->d_name);
-        if (fd < 0)
-            fd = open_if(path, dev);
     }
     if (d)
         closedir(d);
