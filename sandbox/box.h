@@ -70,6 +70,7 @@ struct box_hooks {
     void (*frame)(struct box *b, struct frame *f);    /* a frame of the agent that is not an answer to an agent_link_ask */
     void (*stopping)(struct box *b);      /* link is about to go (or went): end everything that waits for it, with a reason: box_last_error() or that it was stopped */
     void (*deleted)(struct box *b);       /* the workspace is gone: forget what was kept of it. May be NULL, as all of these */
+    void (*freed)(struct box *b);         /* nobody holds it any more: free `execs` and `sessions` */
 };
 void boxes_set_hooks(struct boxes *bs, const struct box_hooks *h);
 struct boxes *boxes_new(struct sandboxd *sd);

@@ -20,6 +20,8 @@ void box_unref(struct box *b)
     if (!b || --b->refs)
         return;
     life_disarm(b);
+    if (b->p->bs->hooks.freed)
+        b->p->bs->hooks.freed(b);
     box_config_fini(&b->config);
     g_free(b->p);
     g_free(b);
@@ -190,7 +192,7 @@ static void sweep_one(void *arg, struct box *b)
     uint64_t now = clock_mono_ns();
 
     /* Its two references: the table's and boxes_each's. */
-    if (b->state == BOX_ASLEEP && !b->p->changing && b->refs == 2 && !b->sessions && !b->execs && now - b->p->touched_ns > SWEEP_S * 1000000000ull)
+    if (b->state == BOX_ASLEEP && !b->p->changing && b->refs == 2 && now - b->p->touched_ns > SWEEP_S * 1000000000ull)
         boxes_drop(b);
 }
 

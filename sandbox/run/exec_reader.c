@@ -211,6 +211,8 @@ void readers_exited(struct exec *e)
 }
 void readers_end(struct exec *e, const struct fault *why)
 {
+    if (!e->started)
+        return; /* its start fails: who asked for it is told that, once, and its first reader is freed there */
     readers_each(e, reader_end, why);
 }
 struct exec_reader *exec_first_reader(struct exec *e)

@@ -124,7 +124,7 @@ static void get_head(void *arg, int status, const char *step, const struct file_
         g->r.f = NULL;
         return;
     }
-    if (!g->range.have && g->r.q.off) {                /* If-Range says: the whole of it after all */
+    if (!g->range.have && (g->r.q.off || g->r.q.len != UINT64_MAX)) {      /* If-Range says: the whole of it after all */
         g->r.q.off = 0;
         g->r.q.len = UINT64_MAX;
         file_route_begin(g);

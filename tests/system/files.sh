@@ -17,6 +17,7 @@ head -c 3000000 /dev/urandom > "$T/r"
 same "PUT" "$(put $F/workspace/d/r < "$T/r" | field size)" 3000000
 check "GET gives the same bytes" cmp "$T/r" <(api $F/workspace/d/r)
 same "a range" "$(api -r 5-14 $F/workspace/d/r | sha256sum)" "$(tail -c +6 "$T/r" | head -c 10 | sha256sum)"
+same "If-Range of another file: the whole, whatever the range" "$(api -H "range: bytes=0-9" -H "if-range: \"old\"" $F/workspace/d/r | sha256sum)" "$(sha256sum < "$T/r")"
 same "its status" "$(code -r 5-14 $F/workspace/d/r)/$(code -r 3000000- $F/workspace/d/r)" 206/416
 same "the last bytes" "$(api -r -7 $F/workspace/d/r | sha256sum)" "$(tail -c 7 "$T/r" | sha256sum)"
 same "HEAD" "$(api -I $F/workspace/d/r | tr -d '\r' | sed -n 's/^[Cc]ontent-[Ll]ength: //p')" 3000000
