@@ -116,7 +116,7 @@ static void on_started(void *arg, struct frame *f)
     if (f->type == FRAME_STARTED) {
         e->pid = get_u32(&r);
         e->started = true;
-        terms_adopt(e->b, e);
+        terms_started(e);
         metrics_add(s->flags & EXEC_TTY ? METRIC_TERMINALS : METRIC_EXECS, 1);
         s->fn(s->arg, e, NULL);
         return start_free(s);
@@ -203,6 +203,12 @@ void exec_start(struct box *b, const struct exec_request *q, const struct exec_r
     if (!b->link || g_hash_table_size(execs_of(b)->by_id) >= EXECS_MAX + EXECS_KEPT) {
         struct fault f;
         fault_set(&f, b->link ? "too_many" : "not_running", b->link ? "%s runs as many commands as it can (%d): wait for some to end" : "%s is not running (%d)", b->name, EXECS_MAX);
+        fn(arg, NULL, &f);
+        return;
+    }
+    if (q->tty && terms_count(b) >= TERMS_MAX) {
+        struct fault f;
+        fault_set(&f, "too_many", "%s has as many terminals as it can (%d): end some with DELETE .../exec/ID", b->name, TERMS_MAX);
         fn(arg, NULL, &f);
         return;
     }
@@ -330,6 +336,8 @@ static void on_signalled(void *arg, struct frame *f)
         fault_set(&fault, "agent_lost", "%s was not signalled: the sandbox has gone", s->e->eid);
     else if (err == -ESRCH)
         fault_set(&fault, "not_running", "%s has ended: nothing to signal", s->e->eid);
+    else if (err == -ETIMEDOUT)
+        fault_set(&fault, "timeout", "all that %s has started was sent SIGKILL, but is not gone yet (no processor to die on, or waiting for storage): ask again, or stop the sandbox", s->e->eid);
     else if (err < 0)
         fault_set(&fault, "internal", "%s could not be given %s: %s", s->e->eid, signal_name(s->signal), g_strerror(-err));
     if (s->fn)

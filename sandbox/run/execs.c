@@ -150,7 +150,7 @@ static void on_state(struct box *b, struct frame *f)
     if (f->flags & STATE_EXITED)
         exit_info_get(&r, &e->exit);
     get_str(&r, argv0, sizeof(argv0));
-    if (r.bad || e->in_acked > e->in_sent) {
+    if (r.bad || e->in_acked > e->in_sent || e->in_sent - e->in_acked > STDIN_WINDOW) {
         log_warn("box=%s exec=%s step=state err=EBADMSG", b->id, e->eid);
         exec_remove(e, NULL);
         return;
@@ -167,7 +167,7 @@ static void on_state(struct box *b, struct frame *f)
         box_hold(b);
         e->holds = true;
     }
-    terms_adopt(b, e);
+    terms_adopt(e);
 }
 
 static void on_failed(struct box *b, struct frame *f)
@@ -240,4 +240,21 @@ static void on_stopping(struct box *b)
     sessions_stopping(b);
 }
 
-const struct box_hooks exec_hooks = { .started = on_started, .frame = on_frame, .stopping = on_stopping };
+static void on_deleted(struct box *b)
+{
+    sessions_delete(b);
+    terms_deleted(b);
+}
+
+/* It is asleep: nothing is in the tables, and what sessions keep is in their file. */
+static void on_freed(struct box *b)
+{
+    if (b->execs) {
+        g_hash_table_unref(b->execs->by_id);
+        g_hash_table_unref(b->execs->files);
+        g_free(b->execs);
+    }
+    sessions_free(b);
+}
+
+const struct box_hooks exec_hooks = { .started = on_started, .frame = on_frame, .stopping = on_stopping, .deleted = on_deleted, .freed = on_freed };

@@ -194,8 +194,14 @@ static void on_started(void *arg, struct exec *e, const struct fault *fault)
 {
     struct pty *p = arg;
 
-    if (e && p->name)
+    struct term *other = e && p->name ? term_find(p->x.b, p->name) : NULL;
+
+    if (other) {                       /* another client was faster: one name, one terminal */
+        exec_signal(e, SIGKILL, SIGNAL_TREE, NULL, NULL);
+        e = term_exec(other);
+    } else if (e && p->name) {
         term_name(term_of(e), p->name);
+    }
     if (p->x.c && fault)
         http_fault(p->x.c, fault);
     else if (p->x.c)

@@ -380,6 +380,14 @@ void turn_start(struct turn *t, struct exec *e, const struct exec_request *q)
 
 void sessions_started(struct box *b) { sessions_of(b); }
 
+void sessions_free(struct box *b)
+{
+    if (b->sessions)
+        g_hash_table_unref(b->sessions->by_id);
+    g_free(b->sessions);
+    b->sessions = NULL;
+}
+
 /* Turns that run end with their executions; those that wait are told. */
 void sessions_stopping(struct box *b)
 {

@@ -24,3 +24,4 @@ void turn_start(struct turn *t, struct exec *e, const struct exec_request *q);  
 void turn_drop(struct turn *t);
 void sessions_started(struct box *b);        /* called by execs.c */
 void sessions_stopping(struct box *b);
+void sessions_free(struct box *b);           /* the box is being freed */

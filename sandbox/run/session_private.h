@@ -21,3 +21,7 @@ struct session *session_new(struct sessions *t, const char *id);
 /* Applies: nothing if it would be too large. */
 void session_apply(struct session *s, const char *cwd, GHashTable *env);
 size_t session_bytes(const char *cwd, GHashTable *env);
+/* STATE/KIND/ID.json of sandboxd's directory: what is to be known of a box by the next sandboxd. Replaced as a whole; failures are logged. get: NULL if there is none. */
+void box_file_put(struct box *b, const char *kind, const json_t *all);
+json_t *box_file_get(struct box *b, const char *kind);
+void box_file_remove(struct box *b, const char *kind);

@@ -66,52 +66,71 @@ json_t *sessions_json(struct box *b)
     return list;
 }
 
-static void file_name(const struct box *b, char out[128], bool temp) { snprintf(out, 128, "session/%s%s", b->id, temp ? ".new" : ".json"); }
+static void file_name(const struct box *b, const char *kind, char out[128], bool temp) { snprintf(out, 128, "%s/%s%s", kind, b->id, temp ? ".new" : ".json"); }
 
-void sessions_save(struct sessions *t)
+void box_file_put(struct box *b, const char *kind, const json_t *all)
 {
     _cleanup_close_ int fd = -1;
-    int dir = t->b->sd->dir_fd;
+    int dir = b->sd->dir_fd;
     char name[128], temp[128];
-    json_t *all = json_object();
-    char *text;
-    GHashTableIter i;
-    gpointer k, s;
+    char *text = json_dumps(all, JSON_COMPACT);
     int r;
 
-    g_hash_table_iter_init(&i, t->by_id);
-    while (g_hash_table_iter_next(&i, &k, &s))
-        json_object_set_new(all, k, session_json(s));
-    text = json_dumps(all, JSON_COMPACT);
-    json_decref(all);
-    file_name(t->b, name, false);
-    file_name(t->b, temp, true);
-    mkdirat(dir, "session", 0700);
+    file_name(b, kind, name, false);
+    file_name(b, kind, temp, true);
+    mkdirat(dir, kind, 0700);
     fd = openat(dir, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     r = fd < 0 ? -errno : !text ? -ENOMEM : io_write_full(fd, text, strlen(text));
     if (!r && renameat(dir, temp, dir, name) < 0)
         r = -errno;
     if (r)
-        log_warn("box=%s step=session-save err=%s", t->b->id, errno_name(r));
+        log_warn("box=%s step=%s-save err=%s", b->id, kind, errno_name(r));
     free(text);
 }
 
-void sessions_load(struct sessions *t)
+json_t *box_file_get(struct box *b, const char *kind)
 {
     _cleanup_close_ int fd = -1;
     char name[128];
     struct stat st;
-    json_t *all, *v, *var;
-    const char *id, *key;
-    json_error_t e;
+    json_t *all;
 
-    file_name(t->b, name, false);
-    fd = openat(t->b->sd->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    file_name(b, kind, name, false);
+    fd = openat(b->sd->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > STORED_MAX)
-        return;
-    all = json_loadfd(fd, JSON_REJECT_DUPLICATES, &e);
+        return NULL;
+    all = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
     if (!all)
-        log_warn("box=%s step=session-load err=EBADMSG", t->b->id);
+        log_warn("box=%s step=%s-load err=EBADMSG", b->id, kind);
+    return all;
+}
+
+void box_file_remove(struct box *b, const char *kind)
+{
+    char name[128];
+
+    file_name(b, kind, name, false);
+    unlinkat(b->sd->dir_fd, name, 0);
+}
+
+void sessions_save(struct sessions *t)
+{
+    json_t *all = json_object();
+    GHashTableIter i;
+    gpointer k, s;
+
+    g_hash_table_iter_init(&i, t->by_id);
+    while (g_hash_table_iter_next(&i, &k, &s))
+        json_object_set_new(all, k, session_json(s));
+    box_file_put(t->b, "session", all);
+    json_decref(all);
+}
+
+void sessions_load(struct sessions *t)
+{
+    json_t *all = box_file_get(t->b, "session"), *v, *var;
+    const char *id, *key;
+
     json_object_foreach(all, id, v) {
         g_autoptr(GHashTable) env = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         if (!session_id_valid(id) || g_hash_table_size(t->by_id) >= SESSIONS_MAX)
@@ -125,10 +144,7 @@ void sessions_load(struct sessions *t)
 
 void sessions_delete(struct box *b)
 {
-    char name[128];
-
-    file_name(b, name, false);
-    unlinkat(b->sd->dir_fd, name, 0);
+    box_file_remove(b, "session");
     if (b->sessions)
         g_hash_table_remove_all(b->sessions->by_id);
 }

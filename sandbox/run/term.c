@@ -6,7 +6,8 @@
  * does not take the whole of this process.
  *
  * Answers (cursor reports and the like) are the clients' terminals' to give; while there is no client, libvterm's go to the program, which else would wait for them. After a restart of
- * sandboxd the screen is made again from what the agent's ring holds. */
+ * sandboxd the screen is made again from what the agent's ring holds; names and sizes are in term/ID.json of its directory, an object of {exec id: {name, cols, rows}}, written whenever a
+ * terminal is started, named or (SAVE_MS after it) resized, so that ids of a former run of the box are never in it beside those of this one. */
 #include "sandbox/run/term_private.h"
 
 #include <errno.h>
@@ -14,16 +15,17 @@
 
 #include "sandbox/run/exec_private.h"
 #include "sandbox/run/screen.h"
+#include "sandbox/run/session_private.h"
 
-enum { CLIENT_HIGH = 512 * 1024, CLIENT_LOW = 64 * 1024, PACE_BYTES = 64 * 1024, PACE_MS = 4 };
+enum { CLIENT_HIGH = 512 * 1024, CLIENT_LOW = 64 * 1024, PACE_BYTES = 64 * 1024, PACE_MS = 4, SAVE_MS = 300 };
 struct term {
     struct exec *e;                    /* a reference */
     char name[TERM_NAME_MAX + 1];
     struct exec_reader *r;
-    struct screen *screen;
+    struct screen *screen;             /* NULL: nothing more comes, and nobody may attach */
     GPtrArray *clients;
     size_t taken;                      /* of the reader, not yet given back */
-    guint pace;
+    guint pace, save;
     bool ended;
 };
 struct term_client {
@@ -40,7 +42,6 @@ bool term_size_valid(int64_t cols, int64_t rows)
 
 struct term *term_of(struct exec *e) { return e->term; }
 struct exec *term_exec(struct term *t) { return t->e; }
-void term_name(struct term *t, const char *name) { g_strlcpy(t->name, name, sizeof(t->name)); }
 
 struct term *term_find(struct box *b, const char *name)
 {
@@ -57,6 +58,45 @@ struct term *term_find(struct box *b, const char *name)
     }
     return NULL;
 }
+
+unsigned terms_count(struct box *b)
+{
+    GHashTableIter i;
+    gpointer p;
+    unsigned n = 0;
+
+    g_hash_table_iter_init(&i, execs_of(b)->by_id);
+    while (g_hash_table_iter_next(&i, NULL, &p)) {
+        struct exec *e = p;
+        n += e->tty && (e->term ? e->term->screen != NULL : !e->started);
+    }
+    return n;
+}
+
+static void names_save(struct box *b)
+{
+    json_t *all = json_object();
+    GHashTableIter i;
+    gpointer p;
+
+    g_hash_table_iter_init(&i, b->execs->by_id);
+    while (g_hash_table_iter_next(&i, NULL, &p)) {
+        struct exec *e = p;
+        if (e->term && !e->exited)
+            json_object_set_new(all, e->eid, json_pack("{s:s, s:i, s:i}", "name", e->term->name, "cols", e->cols, "rows", e->rows));
+    }
+    box_file_put(b, "term", all);
+    json_decref(all);
+}
+
+void term_name(struct term *t, const char *name)
+{
+    g_strlcpy(t->name, name, sizeof(t->name));
+    if (t->e->b)
+        names_save(t->e->b);
+}
+
+void terms_deleted(struct box *b) { box_file_remove(b, "term"); }
 
 /* --- output --- */
 static gboolean on_pace(gpointer arg)
@@ -89,6 +129,8 @@ static void client_dump(struct term_client *c)
 {
     struct buf b = BUF_INIT;
 
+    if (!c->t->screen)
+        return;
     screen_dump(c->t->screen, &b);
     if (!buf_err(&b))
         c->ops->bytes(c->arg, b.data, b.len);
@@ -138,6 +180,14 @@ static void on_end(void *arg, const struct fault *fault)
     t->ended = true;
     exec_reader_free(t->r);
     t->r = NULL;
+    for (unsigned i = 0; i < now->len; i++) {
+        struct term_client *c = now->pdata[i];
+        if (c->behind)
+            client_dump(c);
+        c->behind = false;
+    }
+    screen_free(t->screen);
+    t->screen = NULL;
     for (unsigned i = 0; fault && i < now->len; i++) {
         struct term_client *c = now->pdata[i];
         c->ops->end(c->arg, fault);
@@ -155,18 +205,47 @@ static void on_reply(void *arg, const char *p, size_t n)
         exec_stdin(t->e, p, n);
 }
 
-void terms_adopt(struct box *b, struct exec *e)
+static struct term *term_new(struct exec *e)
 {
-    struct term *t;
+    struct term *t = g_new0(struct term, 1);
 
-    if (!e->tty || e->term)
-        return;
-    t = g_new0(struct term, 1);
     t->e = e;                          /* which owns it: freed by term_gone() before it */
     t->clients = g_ptr_array_new();
     t->screen = screen_new(e->cols ? e->cols : TERM_COLS, e->rows ? e->rows : TERM_ROWS, on_reply, t);
     e->term = t;
     t->r = exec_read(e, 0, READ_HOLD, &reader_ops, t);
+    return t;
+}
+
+void terms_started(struct exec *e)
+{
+    if (!e->tty)
+        return;
+    term_new(e);
+    names_save(e->b);
+}
+
+void terms_adopt(struct exec *e)
+{
+    json_t *all, *o;
+    json_int_t cols, rows;
+    const char *name;
+
+    if (!e->tty || e->exited || terms_count(e->b) >= TERMS_MAX)
+        return;
+    all = box_file_get(e->b, "term");
+    o = json_object_get(all, e->eid);
+    name = json_string_value(json_object_get(o, "name"));
+    cols = json_integer_value(json_object_get(o, "cols"));
+    rows = json_integer_value(json_object_get(o, "rows"));
+    if (cols > 0 && rows > 0 && term_size_valid(cols, rows)) {
+        e->cols = (uint16_t)cols;
+        e->rows = (uint16_t)rows;
+    }
+    struct term *t = term_new(e);
+    if (name)
+        g_strlcpy(t->name, name, sizeof(t->name));
+    json_decref(all);
 }
 
 void term_gone(struct exec *e)
@@ -178,6 +257,8 @@ void term_gone(struct exec *e)
     e->term = NULL;
     if (t->pace)
         g_source_remove(t->pace);
+    if (t->save)
+        g_source_remove(t->save);
     exec_reader_free(t->r);
     for (unsigned i = 0; i < t->clients->len; i++)
         ((struct term_client *)t->clients->pdata[i])->t = NULL;
@@ -195,6 +276,15 @@ static void client_room(void *arg)
     c->ops->room(c->arg);
 }
 
+static gboolean on_save(gpointer arg)
+{
+    struct term *t = arg;
+
+    t->save = 0;
+    names_save(t->e->b);
+    return G_SOURCE_REMOVE;
+}
+
 static void term_size(struct term_client *c)
 {
     struct term *t = c->t;
@@ -203,15 +293,19 @@ static void term_size(struct term_client *c)
         return;
     t->e->cols = (uint16_t)c->cols;
     t->e->rows = (uint16_t)c->rows;
+    if (!t->screen)
+        return;
     screen_resize(t->screen, c->cols, c->rows);
     exec_resize(t->e, c->cols, c->rows);
+    if (!t->save && t->e->b)
+        t->save = g_timeout_add(SAVE_MS, on_save, t);
 }
 
 struct term_client *term_attach(struct term *t, unsigned cols, unsigned rows, const struct term_ops *ops, void *arg)
 {
     struct term_client *c;
 
-    if (t->clients->len >= TERM_CLIENTS_MAX)
+    if (t->clients->len >= TERM_CLIENTS_MAX || !t->screen)
         return NULL;
     c = g_new0(struct term_client, 1);
     *c = (struct term_client){ .t = t, .cols = cols, .rows = rows, .ops = ops, .arg = arg };
