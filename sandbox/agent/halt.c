@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -61,20 +62,22 @@ static bool stop_pending(int dir)
     return p && strtoull(p + strlen("\nShdPnd:"), NULL, 16) & 1ull << (SIGSTOP - 1);
 }
 
-static void go_on(const struct process *p, int dir, void *arg)
+static bool go_on(const struct process *p, int dir, void *arg)
 {
     (void)arg;
     if (p->state != 'T' || !stop_pending(dir))
         tree_send(dir, SIGCONT);
+    return true;
 }
 
 /* Zombies too: it may only be the first thread that has ended. */
-static void note(const struct process *p, int dir, void *arg)
+static bool note(const struct process *p, int dir, void *arg)
 {
     (void)dir;
     (void)arg;
     if (p->pid != 1 && p->pid != getpid())
         pid_set_add(&others, p->pid);
+    return true;
 }
 
 /* Children before their parents, mostly: a shell with job control would take a child that stands for one that was stopped. What cannot be looked at goes on in any case. */
@@ -99,7 +102,7 @@ bool halt_and_kill(int proc_fd, tree_known *known)
     if (!atomic_compare_exchange_strong(holder, &nobody, getpid()))
         return false;
     kill(-1, SIGSTOP);
-    for (int i = 0; i < SEARCHES_MAX && tree_kill(proc_fd, i == 0, known).fresh; i++)
+    for (int i = 0; i < SEARCHES_MAX && tree_kill(proc_fd, i == 0, UINT_MAX, known).fresh; i++)
         ;
     all_go_on(proc_fd);
     atomic_store(holder, 0);

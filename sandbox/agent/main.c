@@ -30,7 +30,7 @@
 #include "sandbox/agent/tree.h"
 #include "sandbox/confine/confine.h"
 
-enum { PEER_FD = 3, EVENTS = 64, PROOF_MS = 10000, FRAMES_A_ROUND = 64, ORPHAN_SEARCHES = 3, MMAP_FROM = 64 * 1024 };
+enum { PEER_FD = 3, EVENTS = 64, PROOF_MS = 10000, FRAMES_A_ROUND = 64, ORPHAN_SEARCHES = 3, ORPHANS_MANY = 64, MMAP_FROM = 64 * 1024 };
 struct agent agent = { .epoll_fd = -1, .proc_fd = -1, .lock_fd = -1, .peer = { .fd = -1 }, .signals = { .fd = -1 } };
 static uint8_t packet[FRAME_MAX];
 
@@ -197,10 +197,10 @@ static bool is_known(pid_t pid)
 static void end_orphans(void)
 {
     static unsigned searches;
-    struct tree_found f = tree_kill(agent.proc_fd, searches == 0, is_known);
+    struct tree_found f = tree_kill(agent.proc_fd, searches == 0, ORPHANS_MANY, is_known);
 
     searches = f.alive ? searches + 1 : 0;
-    if (f.fresh && searches >= ORPHAN_SEARCHES)
+    if (f.fresh && (searches >= ORPHAN_SEARCHES || f.fresh >= ORPHANS_MANY))
         halt_and_kill(agent.proc_fd, is_known);
     agent.orphans = f.alive > 0;
 }
@@ -213,10 +213,9 @@ static void reap(void)
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         bool super = exec_reaped(pid);
+        halt_over(agent.proc_fd, pid);       /* also of one whose execution is over in every other way */
         if (!super && worker_reaped(pid))
             continue;
-        if (super)
-            halt_over(agent.proc_fd, pid);
         if (!super || !WIFEXITED(status) || WEXITSTATUS(status))
             agent.orphans = true;
     }

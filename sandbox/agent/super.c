@@ -184,8 +184,8 @@ static void drain_signal_fd(struct super *s)
         ;
 }
 
-/* Kills until wait4() says that nothing is left: by searches, and while everything is stopped if the third one still meets new ones, or if there are so many that this process gets
- * too little of the processors among them to search again. Then what is left is only dying, but it is looked at now and then. */
+/* Kills until wait4() says that nothing is left: by searches, and while everything is stopped if the third one still meets new ones, or if there are so many that this process
+ * would get too little of the processors among them to search on. Then what is left is only dying, but it is looked at now and then. */
 static int kill_tree(struct super *s)
 {
     uint64_t now = clock_mono_ns(), end = now + SUPER_KILL_MS * 1000000ull, next = now;
@@ -193,7 +193,7 @@ static int kill_tree(struct super *s)
     for (int searches = 0;; now = clock_mono_ns()) {
         drain_signal_fd(s);
         if (now >= next) {
-            struct tree_found f = tree_kill(s->proc_fd, searches++ == 0, NULL);
+            struct tree_found f = tree_kill(s->proc_fd, searches++ == 0, MANY, NULL);
             bool halt = f.fresh && (searches >= SEARCHES || f.fresh >= MANY);
             if (!f.fresh || (halt && halt_and_kill(s->proc_fd, NULL)))
                 next = clock_mono_ns() + SEARCH_AGAIN_MS * 1000000ull;

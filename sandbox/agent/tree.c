@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "base/cleanup.h"
 #include "sandbox/agent/pid_set.h"
 
+enum { ENOUGH = 1 };
 /* ours: found to descend from this process, by one search. Numbers are used again, so none is taken for ours in the next one; met: by all of them, to know when nothing new comes. */
 static struct pid_set ours = { .low = PID_LIMIT }, met = { .low = PID_LIMIT };
 
@@ -37,6 +39,7 @@ static bool stat_parse(const char *text, struct process *ret)
     return true;
 }
 
+/* 0, ENOUGH or -errno. */
 static int one(int proc_fd, const char *name, process_fn *fn, void *arg)
 {
     struct process p = { .pid = (pid_t)strtol(name, NULL, 10) };
@@ -52,8 +55,7 @@ static int one(int proc_fd, const char *name, process_fn *fn, void *arg)
     text[n] = '\0';
     if (!stat_parse(text, &p))
         return -EBADMSG;
-    fn(&p, dir, arg);
-    return 0;
+    return fn(&p, dir, arg) ? 0 : ENOUGH;
 }
 
 int tree_one(int proc_fd, pid_t pid, process_fn *fn, void *arg)
@@ -61,7 +63,8 @@ int tree_one(int proc_fd, pid_t pid, process_fn *fn, void *arg)
     char name[16];
 
     snprintf(name, sizeof name, "%d", (int)pid);
-    return one(proc_fd, name, fn, arg);
+    int r = one(proc_fd, name, fn, arg);
+    return r == ENOUGH ? 0 : r;
 }
 
 int tree_each(int proc_fd, process_fn *fn, void *arg)
@@ -80,6 +83,10 @@ int tree_each(int proc_fd, process_fn *fn, void *arg)
         if (e->d_name[0] < '1' || e->d_name[0] > '9')
             continue;
         int r = one(proc_fd, e->d_name, fn, arg);
+        if (r == ENOUGH) {
+            closedir(d);
+            return 0;
+        }
         if (r && r != -ENOENT && r != -ESRCH)
             err = r;
     }
@@ -88,22 +95,23 @@ int tree_each(int proc_fd, process_fn *fn, void *arg)
     return err;
 }
 
-struct search { int sig; pid_t pgrp; tree_known *known; unsigned marked, sent, fresh; };
+struct search { unsigned enough; int sig; pid_t pgrp; tree_known *known; unsigned marked, sent, fresh; };
 
 /* sig < 0: only found out. What looks like a zombie may be one whose first thread has ended. */
-static void visit(const struct process *p, int dir, void *arg)
+static bool visit(const struct process *p, int dir, void *arg)
 {
     struct search *s = arg;
 
     if (p->pid == getpid() || !pid_set_has(&ours, p->ppid) || (s->known && p->ppid == getpid() && s->known(p->pid)))
-        return;
+        return true;
     s->marked += !pid_set_has(&ours, p->pid);
     pid_set_add(&ours, p->pid);
     if (s->sig < 0 || (s->pgrp && p->pgrp != s->pgrp) || !tree_send(dir, s->sig) || p->state == 'Z' || p->state == 'X')
-        return;
+        return true;
     s->sent++;
     s->fresh += !pid_set_has(&met, p->pid);
     pid_set_add(&met, p->pid);
+    return s->fresh < s->enough;
 }
 
 static void search_begin(void)
@@ -115,7 +123,7 @@ static void search_begin(void)
 /* After the whole tree is known, so that each gets it once. */
 static unsigned signal_all(int proc_fd, pid_t pgrp, int sig)
 {
-    struct search s = { .sig = -1, .pgrp = pgrp };
+    struct search s = { .enough = UINT_MAX, .sig = -1, .pgrp = pgrp };
 
     search_begin();
     do {
@@ -138,9 +146,9 @@ unsigned tree_signal_group(int proc_fd, pid_t pgrp, int sig)
 }
 
 /* Children mostly come after their parents; those that do not are found by the next search. */
-struct tree_found tree_kill(int proc_fd, bool first, tree_known *known)
+struct tree_found tree_kill(int proc_fd, bool first, unsigned enough, tree_known *known)
 {
-    struct search s = { .sig = SIGKILL, .known = known };
+    struct search s = { .enough = enough, .sig = SIGKILL, .known = known };
 
     if (first)
         pid_set_clear(&met);

@@ -9,14 +9,14 @@ typedef bool tree_known(pid_t pid);          /* children of this process with th
 /* Signals everything that descends from this process, once each as far as it is found, or those of them in process group pgrp. The number of them. */
 unsigned tree_signal(int proc_fd, int sig);
 unsigned tree_signal_group(int proc_fd, pid_t pgrp, int sig);
-/* One search: kills what it finds to descend from this process. first: no search before has met anything. */
+/* One search: kills what it finds to descend from this process, until these are `enough` fresh ones. first: no search before has met anything. */
 struct tree_found { unsigned alive, fresh; };     /* fresh: of them, those that no search before has met */
-struct tree_found tree_kill(int proc_fd, bool first, tree_known *known);
+struct tree_found tree_kill(int proc_fd, bool first, unsigned enough, tree_known *known);
 /* What it is made of. dir: a process's /proc directory, through which a signal reaches it and never another that got its number meanwhile. */
 struct process { pid_t pid, ppid, pgrp; char state; };
-typedef void process_fn(const struct process *p, int dir, void *arg);
+typedef bool process_fn(const struct process *p, int dir, void *arg);  /* false: that is enough */
 int tree_one(int proc_fd, pid_t pid, process_fn *fn, void *arg);     /* 0, or -errno: -ENOENT, -ESRCH: there is no such process */
-int tree_each(int proc_fd, process_fn *fn, void *arg);               /* by ascending number. 0, or -errno: not all have been seen */
+int tree_each(int proc_fd, process_fn *fn, void *arg);               /* by ascending number. 0 (enough, too), or -errno: not all have been seen */
 bool tree_send(int dir, int sig);
 
 /* --- halt.c: while everything else is stopped --- */

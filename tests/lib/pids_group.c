@@ -29,13 +29,19 @@ const char *pids_group_make(struct pids_group *ret, unsigned max)
     static unsigned count;
     char text[16];
 
+    *ret = (struct pids_group){ 0 };
     snprintf(text, sizeof text, "%u", max);
     for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
         snprintf(ret->path, sizeof ret->path, "%s/coppice-test-%d-%u", roots[i], (int)getpid(), ++count);
         if (mkdir(ret->path, 0755) < 0)
             continue;
-        if (put_text(ret->path, "pids.max", text) || (put_text(roots[i], "cgroup.subtree_control", "+pids") && put_text(ret->path, "pids.max", text)))
+        if (put_text(ret->path, "pids.max", text) || (put_text(roots[i], "cgroup.subtree_control", "+pids") && put_text(ret->path, "pids.max", text))) {
+            if (i > 0)
+                put_text(roots[i], "cgroup.subtree_control", "+cpu");
+            else if (snprintf(ret->cpu, sizeof ret->cpu, "/sys/fs/cgroup/cpu/%s", strrchr(ret->path, '/') + 1), mkdir(ret->cpu, 0755) < 0)
+                ret->cpu[0] = '\0';
             return NULL;
+        }
         rmdir(ret->path);
     }
     ret->path[0] = '\0';
@@ -44,7 +50,7 @@ const char *pids_group_make(struct pids_group *ret, unsigned max)
 
 bool pids_group_enter(const struct pids_group *g)
 {
-    return put_text(g->path, "cgroup.procs", "0");
+    return put_text(g->path, "cgroup.procs", "0") && (!*g->cpu || put_text(g->cpu, "cgroup.procs", "0"));
 }
 
 long pids_group_current(const struct pids_group *g)
@@ -59,9 +65,15 @@ long pids_group_current(const struct pids_group *g)
     return n > 0 ? strtol(text, NULL, 10) : -1;
 }
 
+static void remove_one(char *path)
+{
+    for (int i = 0; *path && i < REMOVE_TRIES && rmdir(path) < 0 && errno == EBUSY; i++)
+        poll(NULL, 0, REMOVE_WAIT_MS);       /* the kernel is still taking its last processes away */
+    path[0] = '\0';
+}
+
 void pids_group_remove(struct pids_group *g)
 {
-    for (int i = 0; *g->path && i < REMOVE_TRIES && rmdir(g->path) < 0 && errno == EBUSY; i++)
-        poll(NULL, 0, REMOVE_WAIT_MS);       /* the kernel is still taking its last processes away */
-    g->path[0] = '\0';
+    remove_one(g->path);
+    remove_one(g->cpu);
 }

@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -764,6 +766,93 @@ static void fork_bombs_and_chains_are_ended(void **state)
     bystanders_end(&others);
 }
 
+/* A field of /proc/PID/status, outside: its last number. */
+static pid_t status_number(pid_t pid, const char *field)
+{
+    char path[64], line[256];
+    pid_t n = -1;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, field, strlen(field)))
+            n = (pid_t)strtol(strpbrk(line, "\t ") ? strrchr(line, '\t') : line, NULL, 10);
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* Outside's number of the supervisor of a run whose command is there. */
+static pid_t supervisor_of(const struct run *r)
+{
+    char path[256], line[32];
+    pid_t found = -1;
+
+    snprintf(path, sizeof path, "%s/cgroup.procs", box.group.path);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    while (found < 0 && fgets(line, sizeof line, f)) {
+        pid_t pid = (pid_t)strtol(line, NULL, 10);
+        if (status_number(pid, "NSpid:") == (pid_t)r->pid)
+            found = status_number(pid, "PPid:");
+    }
+    fclose(f);
+    return found;
+}
+
+/* It goes on until it has stopped everything, and no further. */
+static void kill_when_it_has_stopped_all(pid_t super)
+{
+    struct __ptrace_syscall_info call;
+    bool stopped = false;
+    int status;
+
+    while (waitpid(super, &status, __WALL) == super && WIFSTOPPED(status)) {
+        bool at_call = WSTOPSIG(status) == (SIGTRAP | 0x80), event = status >> 16;
+        if (at_call && ptrace(PTRACE_GET_SYSCALL_INFO, super, sizeof call, &call) > 0) {
+            if (stopped) {
+                kill(super, SIGKILL);
+                continue;
+            }
+            stopped = call.op == PTRACE_SYSCALL_INFO_ENTRY && call.entry.nr == SYS_kill && (int)call.entry.args[0] == -1 && call.entry.args[1] == SIGSTOP;
+        }
+        ptrace(PTRACE_SYSCALL, super, NULL, (long)(at_call || event ? 0 : WSTOPSIG(status)));
+    }
+    assert_true(stopped && WIFSIGNALED(status));
+}
+
+static void a_supervisor_that_dies_when_it_has_stopped_all_leaves_nobody_so(void **state)
+{
+    (void)state;
+    struct bystanders others;
+
+    if (box.unbounded) {
+        print_message("skipped: bombs: %s\n", box.unbounded);
+        skip();
+    }
+    bystanders_start(&others);
+    long before = pids_group_current(&box.group);
+    struct run *r = bomb_start(&bombs[5]);
+    pid_t super = supervisor_of(r);
+    assert_true(super > 0);
+    if (ptrace(PTRACE_SEIZE, super, NULL, (long)PTRACE_O_TRACESYSGOOD) < 0) {
+        print_message("skipped: supervisors cannot be traced here: %s\n", strerror(errno));
+        skip();
+    }
+    assert_int_equal(ptrace(PTRACE_INTERRUPT, super, NULL, NULL), 0);
+    send_signal(r, SIGKILL, SIGNAL_TREE);
+    kill_when_it_has_stopped_all(super);
+    assert_int_equal(result_of(r), -ESRCH);
+    finish(r);
+    assert_int_equal(r->info.code, EXIT_UNKNOWN);
+    struct run *look;
+    do {
+        look = run_shell("true");            /* until the agent has ended what was left to it */
+    } while (look->failed || pids_group_current(&box.group) > before + 1);
+    bystanders_go_on(&others);
+    bystanders_end(&others);
+}
+
 static void nothing_reaches_the_agent_and_its_supervisors(void **state)
 {
     (void)state;
@@ -957,7 +1046,8 @@ int main(int argc, char **argv)
         t(a_held_flood_costs_no_memory), t(a_program_waits_for_a_reader_that_holds), t(without_a_reader_the_oldest_go_and_the_loss_is_told),
         t(a_stream_change_per_byte_is_bounded_too), t(once_ends_where_the_log_ended), t(a_new_peer_finds_everything_again), t(a_thousand_at_once),
         t(a_timeout_ends_what_ignores_it), t(signals_reach_the_process_or_its_group), t(children_that_daemonise_go_with_the_tree),
-        t(output_of_children_left_behind_still_comes), t(fork_bombs_and_chains_are_ended), t(nothing_reaches_the_agent_and_its_supervisors),
+        t(output_of_children_left_behind_still_comes), t(fork_bombs_and_chains_are_ended),
+        t(a_supervisor_that_dies_when_it_has_stopped_all_leaves_nobody_so), t(nothing_reaches_the_agent_and_its_supervisors),
         t(only_standard_descriptors_are_passed_on), t(a_supervisor_that_is_killed_is_not_made_up_for), t(a_terminal_echoes_resizes_and_ends),
         t(ports_are_waited_for_and_dialled), t(it_ends_with_its_peer_and_takes_all_along), t(shutdown_asks_first),
     };
