@@ -10,7 +10,7 @@
 
 #include "tools/box.h"
 
-enum { INPUT_PIECE = 64 * 1024 };
+enum { INPUT_PIECE = 512 * 1024 };
 
 /* One execution in the foreground: its input and the signals for it. */
 struct fore {
