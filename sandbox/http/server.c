@@ -176,7 +176,7 @@ void http_free(struct http *h) {
     h->tcp.fd = h->unix_.fd = -1;
     listen_off(&h->tcp);
     listen_off(&h->unix_);
-    while ((c = g_queue_peek_head(&h->conns))) g_io_stream_close(G_IO_STREAM(c->wire), NULL, NULL);
+    while ((c = g_queue_peek_head(&h->conns))) wire_end(c->wire);
     soup_server_disconnect(h->soup);
     g_object_unref(h->soup);
     if (h->tick) g_source_remove(h->tick);

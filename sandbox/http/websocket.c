@@ -35,7 +35,7 @@ static void on_message(SoupWebsocketConnection *s, gint type, GBytes *message, g
 
 static void on_closed(SoupWebsocketConnection *s, gpointer arg) {
     struct http_call *c = arg;
-    if (c->conn && c->conn->wire) g_io_stream_close(G_IO_STREAM(c->conn->wire), NULL, NULL);       /* ends in ws_end */
+    if (c->conn && c->conn->wire) wire_end(c->conn->wire);      /* ends in ws_end */
 }
 
 static void ws_flush(struct http_call *c);

@@ -3,11 +3,12 @@
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "sandbox/http/metrics.h"
 
-enum { HELD_MAX = 1024, SMALL_MAX = 512 };
+enum { HELD_MAX = 1024, SMALL_MAX = 512, LATE_MAX = 64, LINGER_S = 30, LINGER_TOTAL = 256 };
 /* libsoup asks for a source whenever it has to wait; those that live are kept here, so that pausing takes their interest away. */
 struct wait { GSource source; Wire *wire; gpointer tag; bool in; };
 struct Wire {
@@ -33,7 +34,9 @@ struct Wire {
 typedef struct { GIOStreamClass parent; } WireClass;
 typedef struct { GInputStream parent; Wire *wire; } WireIn;
 typedef struct { GInputStreamClass parent; } WireInClass;
-typedef struct { GOutputStream parent; Wire *wire; } WireOut;
+/* late: what libsoup wrote with the blocking function: GIO ends a chunked body in a helper thread. It must not wait there for a client that does not read (there are few such
+ * threads), nor be lost: it goes out from the main loop, before anything else. The one thing here that another thread touches; under lock. */
+typedef struct { GOutputStream parent; Wire *wire; GMutex lock; uint8_t late[LATE_MAX]; size_t late_n; GSource *late_source; } WireOut;
 typedef struct { GOutputStreamClass parent; } WireOutClass;
 static void in_pollable(GPollableInputStreamInterface *i);
 static void out_pollable(GPollableOutputStreamInterface *i);
@@ -160,6 +163,86 @@ static gssize put_out(Wire *w, const void *p, size_t n) {
     return put - (gssize)of_held;
 }
 
+/* True: nothing is late any more. */
+static bool put_late(Wire *w) {
+    WireOut *o = (WireOut *)w->out;
+    g_mutex_lock(&o->lock);
+    gssize put = o->late_n ? put_out(w, o->late, o->late_n) : 0;
+    if (put < 0 && errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) put = (gssize)o->late_n;      /* the next write finds the error */
+    if (put > 0) {
+        memmove(o->late, o->late + put, o->late_n - (size_t)put);
+        o->late_n -= (size_t)put;
+    }
+    bool none = !o->late_n;
+    g_mutex_unlock(&o->lock);
+    return none;
+}
+
+static void forget_late_source(WireOut *o) {
+    if (!o->late_source) return;
+    g_source_destroy(o->late_source);
+    g_source_unref(o->late_source);
+    o->late_source = NULL;
+}
+
+static gboolean on_late_room(gint fd, GIOCondition ev, gpointer arg) {
+    WireOut *o = arg;
+    if (put_late(o->wire)) forget_late_source(o);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_late(gpointer arg) {
+    WireOut *o = arg;
+    if (!o->wire || o->wire->fd < 0 || o->late_source || put_late(o->wire)) return G_SOURCE_REMOVE;
+    o->late_source = g_unix_fd_source_new(o->wire->fd, G_IO_OUT);
+    g_source_set_callback(o->late_source, G_SOURCE_FUNC(on_late_room), o, NULL);
+    g_source_attach(o->late_source, NULL);
+    return G_SOURCE_REMOVE;
+}
+
+/* A closed wire whose last bytes the socket did not take yet: it is closed when they went, or after LINGER_S. */
+struct last { int fd; guint ready, timeout; size_t n; uint8_t bytes[HELD_MAX + LATE_MAX]; };
+static unsigned lingering;
+
+static void last_end(struct last *l) {
+    if (l->ready) g_source_remove(l->ready);
+    if (l->timeout) g_source_remove(l->timeout);
+    close(l->fd);
+    lingering--;
+    g_free(l);
+}
+
+static gboolean last_ready(gint fd, GIOCondition ev, gpointer arg) {
+    struct last *l = arg;
+    ssize_t put = send(fd, l->bytes, l->n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put < 0 && (errno == EAGAIN || errno == EINTR)) return G_SOURCE_CONTINUE;
+    if (put > 0) memmove(l->bytes, l->bytes + put, l->n -= (size_t)put);
+    if (put > 0 && l->n) return G_SOURCE_CONTINUE;
+    l->ready = 0;
+    last_end(l);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean last_timeout(gpointer arg) {
+    ((struct last *)arg)->timeout = 0;
+    last_end(arg);
+    return G_SOURCE_REMOVE;
+}
+
+static void close_when_sent(Wire *w) {
+    WireOut *o = (WireOut *)w->out;
+    forget_late_source(o);
+    if (w->cut || (!w->held_n && put_late(w)) || lingering >= LINGER_TOTAL) { close(w->fd); return; }
+    struct last *l = g_new0(struct last, 1);
+    l->fd = w->fd;
+    memcpy(l->bytes, w->held, w->held_n);
+    memcpy(l->bytes + w->held_n, o->late, o->late_n);
+    l->n = w->held_n + o->late_n;
+    lingering++;
+    l->ready = g_unix_fd_add(l->fd, G_IO_OUT, last_ready, l);
+    l->timeout = g_timeout_add_seconds(LINGER_S, last_timeout, l);
+}
+
 /* An error is for the next write, or the reading side, to find. */
 static void flush(Wire *w) {
     if (w->held_source) { g_source_destroy(w->held_source); g_source_unref(w->held_source); w->held_source = NULL; }
@@ -196,6 +279,7 @@ static bool hold(Wire *w, const void *p, size_t n) {
 static gssize out_write(GPollableOutputStream *s, const void *p, gsize n, GError **error) {
     Wire *w = ((WireOut *)s)->wire;
     if (!w || w->fd < 0 || w->cut) return fail(error, EPIPE);
+    if (!put_late(w)) return fail(error, EAGAIN);
     bool held = hold(w, p, n);
     gssize put = held ? (gssize)n : put_out(w, p, n);
     if (put < 0) {
@@ -208,7 +292,20 @@ static gssize out_write(GPollableOutputStream *s, const void *p, gsize n, GError
     if (data) w->hooks->data_out(w->arg, data);
     return put;
 }
-static gssize out_write_fn(GOutputStream *s, const void *p, gsize n, GCancellable *c, GError **error) { return out_write(G_POLLABLE_OUTPUT_STREAM(s), p, n, error); }
+/* In any thread. */
+static gssize out_write_fn(GOutputStream *s, const void *p, gsize n, GCancellable *c, GError **error) {
+    WireOut *o = (WireOut *)s;
+    g_mutex_lock(&o->lock);
+    bool room = n <= LATE_MAX - o->late_n;
+    if (room) {
+        memcpy(o->late + o->late_n, p, n);
+        o->late_n += n;
+    }
+    g_mutex_unlock(&o->lock);
+    if (!room) return fail(error, ENOBUFS);
+    g_main_context_invoke_full(NULL, G_PRIORITY_HIGH, on_late, g_object_ref(o), g_object_unref);
+    return (gssize)n;
+}
 static gboolean out_is_writable(GPollableOutputStream *s) {
     Wire *w = ((WireOut *)s)->wire;
     if (!w || w->fd < 0 || w->cut) return TRUE;
@@ -217,8 +314,15 @@ static gboolean out_is_writable(GPollableOutputStream *s) {
 }
 static GSource *out_create_source(GPollableOutputStream *s, GCancellable *c) { return wait_source(G_OBJECT(s), ((WireOut *)s)->wire, false, c); }
 static void out_pollable(GPollableOutputStreamInterface *i) { i->is_writable = out_is_writable; i->create_source = out_create_source; i->write_nonblocking = out_write; }
-static void wire_out_class_init(WireOutClass *k) { G_OUTPUT_STREAM_CLASS(k)->write_fn = out_write_fn; }
-static void wire_out_init(WireOut *s) { }
+static void out_finalize(GObject *s) {
+    g_mutex_clear(&((WireOut *)s)->lock);
+    G_OBJECT_CLASS(wire_out_parent_class)->finalize(s);
+}
+static void wire_out_class_init(WireOutClass *k) {
+    G_OBJECT_CLASS(k)->finalize = out_finalize;
+    G_OUTPUT_STREAM_CLASS(k)->write_fn = out_write_fn;
+}
+static void wire_out_init(WireOut *s) { g_mutex_init(&s->lock); }
 
 /* --- the whole --- */
 static void close_fd(Wire *w) {
@@ -233,7 +337,7 @@ static void close_fd(Wire *w) {
     }
     g_list_free(w->waits);
     w->waits = NULL;
-    close(w->fd);
+    close_when_sent(w);
     w->fd = -1;
     if (w->hooks->closed) w->hooks->closed(w->arg);
 }
@@ -258,6 +362,8 @@ void wire_pause(Wire *w, bool on) { w->paused = on; renew_interest(w); }
 void wire_idle(Wire *w, bool on) { w->idle = on; }
 void wire_websocket(Wire *w) { w->websocket = true; flush(w); }
 
+void wire_end(Wire *w) { close_fd(w); }
+
 void wire_cut(Wire *w, bool reset) {
     if (w->fd < 0 || w->cut) return;
     flush(w);
@@ -270,6 +376,17 @@ void wire_cut(Wire *w, bool reset) {
 }
 
 static gboolean wire_close_fn(GIOStream *s, GCancellable *c, GError **error) { close_fd((Wire *)s); return TRUE; }
+
+/* GLib's own closes on another thread: closed() would run beside the loop. libsoup ends WebSockets so, also from within a send that failed: hence from the loop. */
+static gboolean close_turn(gpointer task) {
+    close_fd(g_task_get_source_object(task));
+    g_task_return_boolean(task, TRUE);
+    return G_SOURCE_REMOVE;
+}
+static void wire_close_async(GIOStream *s, int priority, GCancellable *c, GAsyncReadyCallback fn, gpointer arg) {
+    g_idle_add_full(priority, close_turn, g_task_new(s, c, fn, arg), g_object_unref);
+}
+static gboolean wire_close_finish(GIOStream *s, GAsyncResult *r, GError **error) { return g_task_propagate_boolean(G_TASK(r), error); }
 static GInputStream *wire_input(GIOStream *s) { return ((Wire *)s)->in; }
 static GOutputStream *wire_output(GIOStream *s) { return ((Wire *)s)->out; }
 
@@ -286,6 +403,8 @@ static void wire_finalize(GObject *o) {
 static void wire_class_init(WireClass *k) {
     G_OBJECT_CLASS(k)->finalize = wire_finalize;
     G_IO_STREAM_CLASS(k)->close_fn = wire_close_fn;
+    G_IO_STREAM_CLASS(k)->close_async = wire_close_async;
+    G_IO_STREAM_CLASS(k)->close_finish = wire_close_finish;
     G_IO_STREAM_CLASS(k)->get_input_stream = wire_input;
     G_IO_STREAM_CLASS(k)->get_output_stream = wire_output;
 }

@@ -1,5 +1,6 @@
 /* The stream between a client's socket and libsoup: a GIOStream of ours under SoupServer and SoupWebsocketConnection. It frames nothing; it sees the bytes pass, and so can
- * do what SoupServer cannot: notice at any time that the client left, stop reading, count what really went out, and end a connection. Main loop only. */
+ * do what SoupServer cannot: notice at any time that the client left, stop reading, count what really went out, and end a connection. Main loop only (but for the end of a chunked
+ * body: wire.c says how). */
 #pragma once
 #include <gio/gio.h>
 #include <stdbool.h>
@@ -21,4 +22,6 @@ void wire_pause(Wire *w, bool on);            /* nothing is read while it is on 
 void wire_websocket(Wire *w);
 /* Ends it: libsoup finds the end of the stream. reset: the client sees that, too. */
 void wire_cut(Wire *w, bool reset);
+/* Closes it now, whatever libsoup does with it: closed() runs within. */
+void wire_end(Wire *w);
 enum { WIRE_BLOCKED_MAX = 64 * 1024 };

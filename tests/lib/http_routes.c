@@ -128,9 +128,14 @@ static void echo_message(void *state, bool text, const uint8_t *p, size_t n) {
     else { http_ws_send(e->c, text, p, n); e->credit -= n < e->credit ? n : e->credit; }
 }
 static void echo_sent(void *state, size_t n) { struct echo *e = state; e->credit += n; echo_pump(e); }
-static void echo_closed(void *state) { trial.closed++; }
+static GThread *loop_thread;
+static void echo_closed(void *state) {
+    trial.strayed += g_thread_self() != loop_thread;
+    trial.closed++;
+}
 static const struct http_ws_ops echo_ops = { echo_message, echo_sent, echo_closed };
 static void get_ws(struct http_call *c) {
+    loop_thread = g_thread_self();
     struct echo *e = g_new0(struct echo, 1);
     *e = (struct echo){ c, 0, CREDIT - 16 };
     http_set_state(c, e, source_free);
@@ -139,9 +144,9 @@ static void get_ws(struct http_call *c) {
 }
 
 static void get_trial(struct http_call *c) {
-    http_reply(c, 200, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "gone", (json_int_t)trial.gone, "freed", (json_int_t)trial.freed, "waiting", (json_int_t)trial.waiting, "sunk",
+    http_reply(c, 200, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "gone", (json_int_t)trial.gone, "freed", (json_int_t)trial.freed, "waiting", (json_int_t)trial.waiting, "sunk",
                                  (json_int_t)trial.sunk, "wrong", (json_int_t)trial.wrong, "most_queued", (json_int_t)trial.most_queued, "messages", (json_int_t)trial.messages, "closed",
-                                 (json_int_t)trial.closed));
+                                 (json_int_t)trial.closed, "strayed", (json_int_t)trial.strayed));
 }
 
 #define DOC "{\"summary\": \"Of the test\", \"responses\": {\"200\": {\"description\": \"Fine\"}}}"

@@ -205,6 +205,7 @@ static void leaving_without_a_close_frame_is_noticed(void **state) {
     close(fd);
     http_await("closed", closed + 1);
     http_await("messages", messages);
+    assert_int_equal(http_value("strayed"), 0);
 }
 
 int main(void) {
