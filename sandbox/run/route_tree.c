@@ -17,7 +17,7 @@ struct tree {
     GByteArray *rest;                  /* of the entry stream: read, and not yet taken by the next */
     GByteArray *body;                  /* of hydrate's body likewise */
     bool streaming, ended, in_done;    /* in_done: all of the input was given */
-    bool converted;                    /* of hydrate: the filter has said all, the worker is to finish */
+    bool converted;                    /* the filter has said all; the worker is to finish */
 };
 
 static void tree_over(void *self)
@@ -103,8 +103,12 @@ static void tar_end(void *arg, const char *error, bool bad_input)
 
     if (t->ended)
         return;
+    if (!error && !t->in_done) {
+        t->converted = true;           /* the stream says itself where it ends: out_end, with the worker's word on it, may come later */
+        return;
+    }
     t->ended = true;
-    if (error || !t->in_done)
+    if (error)
         http_abort(t->r.x.c);
     else
         http_end(t->r.x.c);
@@ -150,8 +154,12 @@ static void out_end(void *arg, int status)
         return;
     }
     t->in_done = true;
-    if (pass_rest(t, to_filter))
+    if (t->converted) {
+        t->ended = true;
+        http_end(t->r.x.c);
+    } else if (pass_rest(t, to_filter)) {
         filter_write_end(t->filter);
+    }
 }
 
 static const struct file_ops out_ops = { .head = out_head, .data = out_data, .end = out_end };
