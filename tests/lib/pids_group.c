@@ -11,6 +11,10 @@
 
 enum { REMOVE_TRIES = 200, REMOVE_WAIT_MS = 10 };
 
+/* What its processes must do in time does not depend on what else the machine does. */
+#define CPU_SHARES "65536"
+#define CPU_WEIGHT "6400"
+
 static bool put_text(const char *dir, const char *name, const char *text)
 {
     char path[256];
@@ -40,6 +44,8 @@ const char *pids_group_make(struct pids_group *ret, unsigned max)
                 put_text(roots[i], "cgroup.subtree_control", "+cpu");
             else if (snprintf(ret->cpu, sizeof ret->cpu, "/sys/fs/cgroup/cpu/%s", strrchr(ret->path, '/') + 1), mkdir(ret->cpu, 0755) < 0)
                 ret->cpu[0] = '\0';
+            put_text(ret->cpu, "cpu.shares", CPU_SHARES);        /* a wish, both */
+            put_text(ret->path, "cpu.weight", CPU_WEIGHT);
             return NULL;
         }
         rmdir(ret->path);
