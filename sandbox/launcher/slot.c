@@ -331,26 +331,29 @@ static int send_start(struct slot *s, const struct launch_packet *p, int agent_e
     return sendmsg(s->sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* What the launcher itself needs to know of the root; that it is a mount of snapshotd is for the husk to see, for asking can wait for snapshotd. */
-static int keep_root(struct slot *s, int fd)
+/* What the launcher itself needs to know of the root and the mounts; that they are snapshotd's is for the husk to see, for asking can wait for snapshotd.
+ * Connections have the numbers of devices without a driver (major 0): another device's minor could name somebody else's connection. */
+static int keep_mounts(struct slot *s, const int *fds, unsigned count)
 {
     struct statx sx;
 
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx))
-        return -errno;
-    if (!S_ISDIR(sx.stx_mode))
-        return -ENOTDIR;
-    s->fuse_minor = sx.stx_dev_minor;
-    s->root_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    for (unsigned i = 0; i < count; i++) {
+        if (statx(fds[i], "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx))
+            return -errno;
+        if (!S_ISDIR(sx.stx_mode) || sx.stx_dev_major)
+            return S_ISDIR(sx.stx_mode) ? -EINVAL : -ENOTDIR;
+        s->fuse[s->fuse_count++] = sx.stx_dev_minor;
+    }
+    s->root_fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 3);
     return s->root_fd < 0 ? -errno : 0;
 }
 
 static void begin(struct slot *s, const struct launch_packet *p, const int *fds)
 {
-    const char *step = "keep the root's mount";
+    const char *step = "keep the mounts";
     int pair[2];
 
-    int r = keep_root(s, fds[0]);
+    int r = keep_mounts(s, fds, 1 + p->mount_count);
     if (!r)
         r = cgroup_limit(&s->l->cgroups, s->index, &p->limits, &step);
     if (!r && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {

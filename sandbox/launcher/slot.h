@@ -26,7 +26,8 @@ struct slot {
     struct loop_timer timer;              /* freezing, or ending */
     char box[LAUNCH_NAME];
     uint64_t started_ns, asked_ns;        /* CLOCK_BOOTTIME of the start; when the last question came */
-    uint64_t fuse_minor;                  /* number of the root's FUSE connection */
+    uint32_t fuse[1 + LAUNCH_MOUNTS_MAX]; /* numbers of the FUSE connections: the root's, the mounts' */
+    unsigned fuse_count;                  /* 0 once they were cut */
     bool frozen, want_frozen, rooted, lost;     /* lost: it ended without being asked to */
     bool accounted;
     uint64_t oom_kills, cpu_us;           /* of all, taken at the end */

@@ -83,10 +83,12 @@ void slot_kill(struct launch *l, const struct launch_packet *p, struct ask ask)
         control_failed(l, ask, -ESRCH, "box %s does not run", p->box);
         return;
     }
-    if (s->ask.tag && s->ask.life == ask.life) {
-        control_failed(l, ask, -EBUSY, "box %s is being started or killed", p->box);
+    if (s->ask.tag && s->ask.life == ask.life && s->state != SLOT_STARTING) {
+        control_failed(l, ask, -EBUSY, "box %s is being killed", p->box);
         return;
     }
+    /* A start can wait without end, for a file system that does not answer. */
+    control_failed(l, s->ask, -ECANCELED, "box %s was killed while it was started", p->box);
     s->ask = ask;
     if (s->state == SLOT_ENDING) {
         s->err = 0;

@@ -1,6 +1,6 @@
 /* The end of a slot, in steps that may each have to be waited for:
  *  1. pid 1 gets SIGKILL; the kernel then kills all in its pid namespace, and nothing can be forked there any more. Frozen ones are thawed (v1) or
- *     killed by their group (v2). After half of the time the FUSE connection is aborted, for a process can hang in a request that nobody answers.
+ *     killed by their group (v2). After half of the time its FUSE connections are aborted, for a process can hang in a request that nobody answers.
  *  2. When pid 1 can be waited for, all others are gone. It is waited for.
  *  3. The groups are removed (tried again while the kernel still counts the dead), the ids given back, those who wait are told.
  * A kill that takes longer than LAUNCH_KILL_MS is answered with -ETIMEDOUT, and goes on. */
@@ -22,18 +22,19 @@ enum { TRY_US = 200, TRY_MAX_US = 100000, SLOW_TRY_US = 1000000 };
 
 static void look(void *arg);
 
+/* Of a mount that is gone already the connection is too. */
 static void fuse_abort(struct slot *s)
 {
     char path[40];
 
-    if (s->l->fusectl_fd < 0 || s->root_fd < 0)
-        return;
-    snprintf(path, sizeof(path), "%llu/abort", (unsigned long long)s->fuse_minor);
-    _cleanup_close_ int fd = openat(s->l->fusectl_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || write(fd, "1", 1) < 0)
-        log_warn("box=%s step=fuse_abort err=%s", s->box, errno_name(errno));
-    else
-        log_warn("box=%s step=fuse_abort its processes hang in the file system: the connection was cut", s->box);
+    for (; s->l->fusectl_fd >= 0 && s->fuse_count; s->fuse_count--) {
+        snprintf(path, sizeof(path), "%u/abort", s->fuse[s->fuse_count - 1]);
+        _cleanup_close_ int fd = openat(s->l->fusectl_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || write(fd, "1", 1) < 0)
+            log_warn("box=%s step=fuse_abort connection=%u err=%s", s->box, s->fuse[s->fuse_count - 1], errno_name(errno));
+        else
+            log_warn("box=%s step=fuse_abort connection=%u its processes hang in the file system: it was cut", s->box, s->fuse[s->fuse_count - 1]);
+    }
 }
 
 /* 0: it is gone and waited for (or never was). */
@@ -139,10 +140,8 @@ static void look(void *arg)
     }
     if (reap(s) || s->maker_pidfd >= 0) {
         cgroup_kill(cs, s->index);
-        if (ms >= LAUNCH_KILL_MS / 2 && s->fuse_minor) {
+        if (ms >= LAUNCH_KILL_MS / 2)
             fuse_abort(s);
-            s->fuse_minor = 0;
-        }
     } else {
         account(s);
         if (s->lost)

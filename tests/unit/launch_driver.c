@@ -215,6 +215,11 @@ int driver_ask(struct driver *d, struct launch_packet *p, const int *fds, unsign
     return r ? r : ret->op == LAUNCH_FAILED ? ret->err : 0;
 }
 
+int driver_send(struct driver *d, const struct launch_packet *p, const int *fds, unsigned fd_count)
+{
+    return send_fds(d->control, p, sizeof(*p), fds, fd_count);
+}
+
 bool driver_event(struct driver *d, struct launch_packet *ret)
 {
     int fds[2];

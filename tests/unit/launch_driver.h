@@ -25,6 +25,7 @@ pid_t driver_pid(const struct driver *d); /* the launcher's */
 
 /* Sends and waits for the answer with its tag; events in between are put into *event of the driver. ret_fds: 2 of them, -1 or owned. */
 int driver_ask(struct driver *d, struct launch_packet *p, const int *fds, unsigned fd_count, struct launch_packet *ret, int ret_fds[2]);
+int driver_send(struct driver *d, const struct launch_packet *p, const int *fds, unsigned fd_count);     /* only that; the answer is passed over by the next driver_ask() */
 bool driver_event(struct driver *d, struct launch_packet *ret);        /* waits for one */
 
 /* A workspace as the root of a new box. -1 and ret->text if it failed; else the agent's socket. */

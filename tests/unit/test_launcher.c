@@ -451,6 +451,33 @@ static void forkers_are_all_gone_when_the_kill_is_answered(void **state)
     }
 }
 
+/* The husk asks the file system for its root's attributes, and nobody answers: the kill ends the start too. */
+static void a_kill_ends_a_start_that_hangs(void **state)
+{
+    (void)state;
+    struct launch_packet p = { .op = LAUNCH_PREPARE }, a;
+    struct started s = { .sock = -1 };
+    struct snap_error e;
+    json_t *status = NULL;
+
+    assert_int_equal(snap_call(D.stock, json_pack("{s:s}", "verb", "ping"), NULL, 0, NULL, NULL, &status, &e), 0);
+    pid_t server = (pid_t)json_integer_value(json_object_get(status, "pid"));
+    json_decref(status);
+    assert_true(server > 1);
+    assert_true(driver_create(&D, "hangs", "bare"));
+    assert_int_equal(driver_ask(&D, &p, NULL, 0, &a, NULL), 0);
+    s.root_fd = driver_mount(&D, "hangs", (uint32_t)a.value[0], false, &s.mount);
+    assert_true(s.root_fd >= 0);
+    assert_int_equal(kill(server, SIGSTOP), 0);
+    p = (struct launch_packet){ .op = LAUNCH_START, .tag = UINT32_MAX, .slot = a.slot, .box = "hangs", .limits = driver_limits() };
+    int r = driver_send(&D, &p, &s.root_fd, 1);
+    if (!r)
+        r = driver_simple(&D, LAUNCH_KILL, "hangs");
+    kill(server, SIGCONT);
+    assert_int_equal(r, 0);
+    assert_true(driver_kill(&D, NULL, &s));
+}
+
 static void a_box_that_ends_by_itself_is_reported(void **state)
 {
     (void)state;
@@ -741,6 +768,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_root_that_is_not_what_it_should_be_is_refused), cmocka_unit_test(what_is_not_a_mount_of_this_box_is_refused),
         cmocka_unit_test(extra_mounts_are_where_they_should_be), cmocka_unit_test(a_memory_bomb_and_a_fork_bomb_stay_inside),
         cmocka_unit_test(frozen_boxes_use_no_cpu_and_go_on_when_thawed), cmocka_unit_test(forkers_are_all_gone_when_the_kill_is_answered),
+        cmocka_unit_test(a_kill_ends_a_start_that_hangs),
         cmocka_unit_test(a_box_that_ends_by_itself_is_reported), cmocka_unit_test(husks_can_be_taken_and_given_back),
         cmocka_unit_test(fifty_starts_and_kills_leave_nothing), cmocka_unit_test(boxes_outlive_sandboxd), cmocka_unit_test(a_second_launcher_leaves_the_first_alone),
         cmocka_unit_test(killed_with_frozen_boxes_it_leaves_nothing_to_the_next), cmocka_unit_test(ending_it_ends_all),
