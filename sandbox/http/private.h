@@ -125,6 +125,7 @@ struct http {
     guint tick;
     GPtrArray *metric_fns;
     uint64_t refused_connections;
+    bool ending;                          /* in http_free() */
 };
 void server_closed(struct conn *c);       /* its place is free again */
 extern const struct http_route system_routes[];

@@ -107,7 +107,7 @@ static void ws_flush(struct http_call *c) {
         send_now(c, e->text, e->bytes);
         early_free(e);
     }
-    if (c->ws->closing) soup_websocket_connection_close(c->ws->soup, c->ws->close_code, c->ws->close_reason);
+    if (c->ws->closing && soup_websocket_connection_get_state(c->ws->soup) == SOUP_WEBSOCKET_STATE_OPEN) soup_websocket_connection_close(c->ws->soup, c->ws->close_code, c->ws->close_reason);
 }
 
 void http_ws_close(struct http_call *c, unsigned code, const char *reason) {
