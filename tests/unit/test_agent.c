@@ -760,7 +760,7 @@ static void fork_bombs_and_chains_are_ended(void **state)
         print_message("%s: %ld processes\n", bombs[i].text, pids_group_current(&box.group) - before);
         send_signal(r, SIGKILL, SIGNAL_TREE);
         assert_int_equal(result_of(r), 0);   /* which it must say within SUPER_KILL_MS */
-        for (int i = 0; i < PATIENCE_MS && pids_group_current(&box.group) > before + 1; i++)
+        for (int tries = 0; tries < PATIENCE_MS && pids_group_current(&box.group) > before + 1; tries++)
             poll(NULL, 0, 1);                /* the kernel may count what has been waited for a moment longer */
         assert_true(pids_group_current(&box.group) <= before + 1);      /* the supervisor may still be there */
         finish(r);
