@@ -41,7 +41,13 @@ try {
     await shows(/sum=42/);
     ok('a typed command runs and its output is on the screen');
 
-    const size = async () => { await type('clear; echo size=$(stty size)'); await shows(/size=\d+ \d+/); return /size=(\d+) (\d+)/.exec(await screen()).slice(1).map(Number); };
+    let asked = 0;                            // each answer has its own mark: the one before may still be on the screen
+    const size = async () => {
+        const mark = `size${++asked}=`, answer = new RegExp(`${mark}(\\d+) (\\d+)`);
+        await type(`clear; echo ${mark}$(stty size)`);
+        await shows(answer);
+        return answer.exec(await screen()).slice(1).map(Number);
+    };
     const before = await size();
     await page.setViewportSize({ width: 600, height: 400 });
     await page.waitForFunction((rows) => document.querySelector('.xterm-rows').children.length < rows, before[0]);
