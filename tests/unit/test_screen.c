@@ -333,7 +333,7 @@ static void junk_costs_no_memory_and_ends(void **state)
     rng = test_seed();
     for (unsigned n = 0; n < 2000; n++) {
         for (unsigned i = 0; i < sizeof(junk); i++)
-            junk[i] = (uint8_t)(below(4) ? below(256) : "\033[]P;?1049h\033\\m"[below(14)]);
+            junk[i] = (uint8_t)(below(4) ? (uint8_t)below(256) : (uint8_t)"\033[]P;?1049h\033\\m"[below(14)]);
         screen_write(s, junk, below(sizeof(junk)) + 1);
         if (n % 50 == 0)
             screen_resize(s, 1 + below(200), 1 + below(100));
