@@ -26,6 +26,7 @@ struct term {
     GPtrArray *clients;
     size_t taken;                      /* of the reader, not yet given back */
     guint pace, save;
+    uint64_t replay_to;                /* after a restart: what is before it was said in a former life; clients get the screen when it is there. Else 0 */
     bool ended;
 };
 struct term_client {
@@ -142,6 +143,14 @@ static void on_data(void *arg, unsigned stream, uint64_t seq, uint64_t lost, con
     struct term *t = arg;
 
     screen_write(t->screen, p, n);
+    if (t->replay_to) {
+        if (seq + n >= t->replay_to) {
+            t->replay_to = 0;
+            for (unsigned i = 0; i < t->clients->len; i++)
+                client_dump(t->clients->pdata[i]);
+        }
+        return take(t, n);
+    }
     for (unsigned i = 0; i < t->clients->len; i++) {
         struct term_client *c = t->clients->pdata[i];
         c->behind |= c->ops->queued(c->arg) > CLIENT_HIGH;
@@ -201,7 +210,7 @@ static void on_reply(void *arg, const char *p, size_t n)
 {
     struct term *t = arg;
 
-    if (!t->clients->len && exec_stdin_room(t->e) >= n)
+    if (!t->replay_to && !t->clients->len && exec_stdin_room(t->e) >= n)
         exec_stdin(t->e, p, n);
 }
 
@@ -243,6 +252,7 @@ void terms_adopt(struct exec *e)
         e->rows = (uint16_t)rows;
     }
     struct term *t = term_new(e);
+    t->replay_to = e->first < e->next ? e->next : 0;
     if (name)
         g_strlcpy(t->name, name, sizeof(t->name));
     json_decref(all);
@@ -310,7 +320,7 @@ struct term_client *term_attach(struct term *t, unsigned cols, unsigned rows, co
     c = g_new0(struct term_client, 1);
     *c = (struct term_client){ .t = t, .cols = cols, .rows = rows, .ops = ops, .arg = arg };
     term_size(c);
-    if (!screen_untouched(t->screen))
+    if (!t->replay_to && !screen_untouched(t->screen))
         client_dump(c);
     g_ptr_array_add(t->clients, c);
     return c;
