@@ -125,7 +125,10 @@ for i, s in enumerate(cs):
         p = s.recv(65536)
         if not p: break
         d += p
-    good += b'"stdout":"%d\\n"' % i in d
+    right = b'"stdout":"%d\\n"' % i in d
+    good += right
+    if not right: wrong = d
+if good < n: print("one that was wrong:", wrong[-600:], file=sys.stderr)
 print(good)
 P
 )
