@@ -77,6 +77,7 @@ void conn_idle(struct conn *c) {
 static gboolean go_on(gpointer arg) {
     struct conn *c = arg;
     c->cut_idle = 0;
+    if (!c->call && c->wire) { wire_end(c->wire); return G_SOURCE_REMOVE; }     /* answered meanwhile; libsoup may have seen the end before it was told to be idle, and forgotten it */
     if (!c->call || c->call->ws) return G_SOURCE_REMOVE;
     SoupServerMessage *msg = c->call->msg;
     if (!soup_server_message_get_status(msg)) soup_server_message_set_status(msg, 500, NULL);

@@ -98,8 +98,8 @@ static gssize end(Wire *w, uint8_t *p) {
 
 static gssize in_read(GPollableInputStream *s, void *p, gsize n, GError **error) {
     Wire *w = ((WireIn *)s)->wire;
-    if (!w || w->fd < 0) return 0;
-    if (w->cut) return end(w, p);
+    if (!w) return 0;
+    if (w->fd < 0 || w->cut) return end(w, p);
     if (!may_read(w)) return fail(error, EAGAIN);
     gssize got;
     do got = recv(w->fd, p, n, MSG_DONTWAIT); while (got < 0 && errno == EINTR);
