@@ -93,12 +93,10 @@ void call_free(struct http_call *c) {
 }
 
 void call_over(struct http_call *c) {
-    if (c->switched) return;              /* SoupServer may end the message within the steal: what ends the call is the wire */
     if (c->conn) { conn_idle(c->conn); c->conn = NULL; }
     g_signal_handlers_disconnect_by_data(c->msg, c);
     g_object_set_data(G_OBJECT(c->msg), "call", NULL);
     if (c->answer == ANSWER_DONE) { call_free(c); return; }
-    if (c->ws) { call_end_detached(c); return; }     /* it left before the 101 was out */
     if (c->route && c->answer == ANSWER_NONE) route_count(c->route, 499);
     if (c->gone_fn) { c->gone_fn(c->state); call_free(c); }
     else if (c->collecting) call_free(c);            /* its handler never ran */

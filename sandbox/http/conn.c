@@ -52,8 +52,7 @@ static void on_closed(void *arg) {
         struct http_call *call = c->call;
         c->call = NULL;
         call->conn = NULL;
-        if (call->ws && !c->h->ending) call_end_detached(call);      /* from the loop: a send of its handler's may have found that out */
-        else if (call->ws) ws_end(call);
+        if (call->ws) ws_end(call);
         else call_over(call);
     }
     if (c->cut_idle) g_source_remove(c->cut_idle);

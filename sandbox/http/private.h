@@ -52,7 +52,7 @@ struct http_call {
     unsigned param_count, query_count;
     json_t *json;
     struct buf collected;
-    bool head_only, body_started, body_paused, body_ended, got_body, events, ndjson, frames, over, length_known, collecting, switched /* to a WebSocket: no more of SoupServer's */;
+    bool head_only, body_started, body_paused, body_ended, got_body, events, ndjson, frames, over, length_known, collecting;
     uint64_t length_left;
     size_t queued;                        /* payload written and not yet taken by the socket */
     uint64_t drained;                     /* of a body that nobody wants */
@@ -125,7 +125,6 @@ struct http {
     guint tick;
     GPtrArray *metric_fns;
     uint64_t refused_connections;
-    bool ending;                          /* in http_free() */
 };
 void server_closed(struct conn *c);       /* its place is free again */
 extern const struct http_route system_routes[];

@@ -173,7 +173,6 @@ int http_serve(struct http *h, int unix_fd, int tcp_fd, const char *token_sha256
 void http_free(struct http *h) {
     if (!h) return;
     struct conn *c;
-    h->ending = true;
     h->tcp.fd = h->unix_.fd = -1;
     listen_off(&h->tcp);
     listen_off(&h->unix_);

@@ -47,9 +47,7 @@ static void on_switched(SoupServerMessage *msg, gpointer arg) {
     g_signal_handlers_disconnect_by_data(msg, c);
     if (!conn || !conn->wire) return;
     const char *protocol = soup_message_headers_get_one(soup_server_message_get_response_headers(msg), "Sec-WebSocket-Protocol");
-    c->switched = true;
     GIOStream *stream = soup_server_message_steal_connection(msg);
-    if (!stream || !c->conn) { g_clear_object(&stream); return; }     /* closed within: ended from the loop */
     wire_watch(conn->wire, false);        /* it reads until the end comes, so that nothing a client sent before it left is lost */
     wire_websocket(conn->wire);
     c->ws->soup = soup_websocket_connection_new(stream, soup_server_message_get_uri(msg), SOUP_WEBSOCKET_CONNECTION_SERVER, NULL, protocol, NULL);
@@ -109,7 +107,7 @@ static void ws_flush(struct http_call *c) {
         send_now(c, e->text, e->bytes);
         early_free(e);
     }
-    if (c->ws->closing && soup_websocket_connection_get_state(c->ws->soup) == SOUP_WEBSOCKET_STATE_OPEN) soup_websocket_connection_close(c->ws->soup, c->ws->close_code, c->ws->close_reason);
+    if (c->ws->closing) soup_websocket_connection_close(c->ws->soup, c->ws->close_code, c->ws->close_reason);
 }
 
 void http_ws_close(struct http_call *c, unsigned code, const char *reason) {
