@@ -114,7 +114,7 @@ int mounts_flush_begin(struct mounts *t, const char *object, const int *fds, uns
             return r;
         }
         bool attached = e->attached;
-        unsigned wait_ms = e->foreign ? 100 : 2000;
+        unsigned wait_ms = e->foreign || !e->dir ? 100 : 2000;     /* no path of ours leads to it: a sandbox has it */
         user_drop(t, e);
         /* Not to be seen: it is being unmounted at this moment (then wait for that), or it is out of our sight. */
         if (!attached || mounts_wait_gone(t, id, wait_ms))
