@@ -22,13 +22,17 @@ struct http1_head {
     bool keep_alive, expect_continue;
     bool upgrade;                         /* Connection: upgrade and Upgrade: websocket, a GET of HTTP/1.1 (of a response: status 101) */
     size_t bytes;                         /* of the head, the empty line included */
-    unsigned refuse;                      /* BAD: status for the client: 400, 413, 414, 431, 501, 505; */
+    unsigned refuse;                      /* BAD: status for the client: 400, 414, 417, 431, 501, 505; a response: 502 */
     const char *why;                      /* BAD: static text */
 };
-/* A request head in p[0..n). Host is required exactly once (HTTP/1.0 too), and checked for its characters only (authority.h does the rest). */
+/* A request head in p[0..n). Host is required exactly once (HTTP/1.0 too; but a CONNECT of HTTP/1.0 may be without: `host` is empty then), and checked for its characters only
+ * (authority.h does the rest). What is not MORE for a part of the bytes is the same for all of them, however they are split. */
 int http1_request(const char *p, size_t n, struct http1_head *ret);
-/* A response head; to a request with this method (a HEAD has no body, a CONNECT that succeeds neither). 1xx other than 101 are heads of their own: another follows. */
+/* A response head; to a request with this method (a HEAD has no body, a CONNECT that succeeds neither). 1xx other than 101 are heads of their own: another follows. Values may have
+ * bytes from 0x80 (servers send names in UTF-8). */
 int http1_response(const char *p, size_t n, const char *method, struct http1_head *ret);
+/* The first `seen` of the n bytes gave MORE: can all of them give something else? A head is read again from its start, so who receives it byte by byte asks this first. */
+bool http1_worth(const char *p, size_t n, size_t seen);
 /* Headers by name, without case. */
 const struct http1_header *http1_find(const struct http1_head *h, const char *name);    /* the first; NULL */
 unsigned http1_count(const struct http1_head *h, const char *name);
@@ -37,8 +41,17 @@ bool slice_is(struct slice s, const char *text), slice_is_case(struct slice s, c
 /* Hop-by-hop (Connection and what it names, Keep-Alive, Proxy-*, TE, Trailer, Transfer-Encoding, Upgrade): not passed on. */
 bool http1_is_hop(const struct http1_head *h, const struct http1_header *x);
 
-/* The reader of a chunked body. Feed it bytes; it says where data is. Extensions are checked and dropped, trailers are checked and kept (to write them on). */
-struct http1_chunks { uint8_t state; uint64_t left, total; unsigned line; struct slice trailer; char trailers[HTTP1_TRAILER_MAX]; size_t trailers_n; const char *why; };
+/* The reader of a chunked body. Feed it bytes; it says where data is. Extensions are checked and dropped, trailers are checked and kept (to write them on); a trailer
+ * that frames, routes or authenticates is refused. */
+struct http1_chunks {
+    uint8_t state;
+    uint64_t left, total;                 /* of this chunk; body bytes so far */
+    unsigned line, extras;                /* bytes of this size line; of all extensions */
+    char trailers[HTTP1_TRAILER_MAX];     /* the lines as they came, CRLF included */
+    size_t trailers_n, trailer_line;
+    unsigned trailer_count;
+    const char *why;
+};
 void http1_chunks_init(struct http1_chunks *c);
 /* Takes some of p[0..n): *ret_used bytes, of which ret_data is body (inside p, may be empty). OK: the body has ended (trailers are there); MORE: go on (feed the rest, or more
  * bytes if *ret_used == n); BAD: why. */

@@ -21,6 +21,8 @@ static inline bool byte_is(char c, unsigned classes)
 int http1_line(const char *p, size_t n, bool obs_text, struct http1_header *ret, size_t *ret_used, const char **ret_why);
 /* Is it a name that some server takes for that of a header that frames or routes: "Transfer_Encoding", "content.length"? Not the true name itself. */
 bool http1_is_lookalike(struct slice name);
+/* May it be a trailer: does not frame, route, authenticate or change how the message is taken (RFC 9110 6.5.1). */
+bool http1_is_trailer(struct slice name);
 /* What the headers say together: body, length, keep_alive, upgrade and so on. OK or BAD. */
 int http1_frame_request(struct http1_head *h);
 int http1_frame_response(struct http1_head *h, const char *method);
