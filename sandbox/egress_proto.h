@@ -22,7 +22,7 @@
 
 enum { EGRESS_VERSION = 1, EGRESS_JSON_MAX = 1 << 20, EGRESS_PEM_MAX = 16 * 1024 };
 enum egress_op {
-    EGRESS_HELLO = 1,    /* from egress, first: version; descriptor: memfd (sealed) with the CA certificate in PEM */
+    EGRESS_HELLO = 1,    /* from egress, first: `zero` is EGRESS_VERSION; descriptor: memfd (sealed) with the CA certificate in PEM */
     EGRESS_ADD,          /* to egress: box; descriptors: the listeners (EGRESS_DOOR_*, in this order; the v6 listeners take v4 too; without IPv6 they are v4) */
     EGRESS_REMOVE,       /* to egress: box is gone: its connections are cut, its listeners closed. -> EGRESS_REMOVED */
     EGRESS_CLIENT,       /* to egress: descriptor: a connection of a sandboxd */

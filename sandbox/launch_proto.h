@@ -13,7 +13,7 @@ enum launch_op {
     LAUNCH_STORE,         /* -> OK with a socket connected to snapshotd (which is started if it does not run) */
     LAUNCH_PREPARE,       /* -> OK: slot, uid_base (value[0]) */
     LAUNCH_START,         /* slot, box, limits, flags, mounts; descriptors: the root's detached mount, then one for each of mounts. -> OK with sandboxd's end of the agent's
-                           * socket; value[0] host pid of the agent. The launcher keeps copies of that socket and of the root mount until the box is gone */
+                           * socket; value[0] host pid of the agent; value[2] 1: egress answers in its network, 0: everything is refused there, and text says why. The launcher keeps copies of that socket and of the root mount until the box is gone */
     LAUNCH_ABANDON,       /* slot: a husk that is not needed. -> OK */
     LAUNCH_FREEZE, LAUNCH_THAW,      /* box -> OK when it is so */
     LAUNCH_KILL,          /* box -> OK (value[] as GONE) when every process of it is gone (then its namespaces and mounts are too), within LAUNCH_KILL_MS, else -ETIMEDOUT
@@ -21,10 +21,11 @@ enum launch_op {
     LAUNCH_LIMITS,        /* box, limits -> OK */
     LAUNCH_USAGE,         /* box -> OK: value[] as LAUNCH_USAGE_* */
     LAUNCH_LIST,          /* -> for each box a LAUNCH_BOX packet, then OK */
+    LAUNCH_EGRESS,        /* -> OK with a connection to the egress proxy (egress_proto.h); -ENOTCONN with text: there is none, and why. One that is being started is waited for */
     /* from the launcher */
     LAUNCH_OK = 64,       /* tag as asked */
     LAUNCH_FAILED,        /* err, text: which step; with a missing layer: its name. Nothing is left of what was begun */
-    LAUNCH_BOX,           /* box, slot, value[0] host pid, value[1] uid_base, value[2] start (CLOCK_BOOTTIME ns), value[3] frozen; descriptors: agent socket, root mount */
+    LAUNCH_BOX,           /* box, slot, value[0] host pid, value[1] uid_base, value[2] start (CLOCK_BOOTTIME ns), value[3] frozen, value[4] and text: as value[2] of START; descriptors: agent socket, root mount */
     LAUNCH_GONE,          /* event (tag 0): a box ended without LAUNCH_KILL; err: 0 or why; value[0] wait status of the agent, value[1] OOM kills, value[2] CPU microseconds used in all */
 };
 enum { LAUNCH_KILL_MS = 5000 };

@@ -93,7 +93,7 @@ int check_packet(const struct launch_packet *p, size_t size, unsigned fd_count, 
     if (size != sizeof(*p))
         return -EINVAL;
     *ret_why = "operation";
-    if (p->op < LAUNCH_HELLO || p->op > LAUNCH_LIST)
+    if (p->op < LAUNCH_HELLO || p->op > LAUNCH_EGRESS)
         return -EINVAL;
     *ret_why = "tag 0";
     if (!p->tag)

@@ -59,7 +59,7 @@ static void out_add(struct launch *l, const struct launch_packet *p, const int *
 
     if (!o) {
         log_error("step=control sandboxd does not read its answers: it is started again");
-        sandboxd_kill(l);
+        child_kill(&l->sandboxd);
         return;
     }
     o->p = *p;
@@ -83,7 +83,7 @@ void control_send(struct launch *l, const struct ask *ask, uint32_t op, struct l
     if (r == -EAGAIN || r == -ETOOMANYREFS || r == -ENOBUFS)
         out_add(l, p, fds, fd_count);
     else if (r)
-        log_debug("step=control send err=%s", errno_name(r));     /* its end is seen by sandboxd_child */
+        log_debug("step=control send err=%s", errno_name(r));     /* its end is seen by child.c */
 }
 
 void control_ok(struct launch *l, struct ask ask)
@@ -151,6 +151,7 @@ static void dispatch(struct launch *l, const struct launch_packet *p, const int 
     case LAUNCH_LIMITS: slot_limits(l, p, ask); break;
     case LAUNCH_USAGE: slot_usage(l, p, ask); break;
     case LAUNCH_LIST: slot_list(l, ask); break;
+    case LAUNCH_EGRESS: egress_ask(l, ask); break;
     }
 }
 
@@ -183,7 +184,7 @@ static void receive(struct launch *l)
     unsigned count = n >= 0 ? take_fds(&m, fds) : 0;
     if (n <= 0) {
         loop_unwatch(&l->loop, &l->control.source);      /* closed: sandboxd is ending, or is of no use any more */
-        sandboxd_kill(l);
+        child_kill(&l->sandboxd);
     } else if ((m.msg_flags & MSG_CTRUNC) || check_packet(&in.p, (size_t)n, count, &why)) {
         bool has_tag = n >= (ssize_t)(2 * sizeof(uint32_t)) && in.p.tag;
         log_warn("step=control packet refused what=\"%s\"", m.msg_flags & MSG_CTRUNC ? "number of descriptors" : why);

@@ -3,14 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <linux/sched.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -21,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "sandbox/frame.h"
+#include "sandbox/launcher/bundle.h"
 
 enum { HUSK_NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP, AGENT_SOCK = 3 };
 
@@ -33,9 +32,20 @@ void husk_step(struct husk *h, const char *fmt, ...)
     va_end(ap);
 }
 
-static void say(int sock, struct husk_msg *m)
+/* fds: the doors, or NULL. */
+static void say(int sock, struct husk_msg *m, const int *fds)
 {
-    while (send(sock, m, sizeof(*m), MSG_NOSIGNAL) < 0 && errno == EINTR)
+    union { char space[CMSG_SPACE(sizeof(int) * EGRESS_DOORS)]; struct cmsghdr align; } c = { 0 };
+    struct iovec v = { .iov_base = m, .iov_len = sizeof(*m) };
+    struct msghdr mh = { .msg_iov = &v, .msg_iovlen = 1 };
+
+    if (fds) {
+        mh.msg_control = &c;
+        mh.msg_controllen = sizeof(c);
+        *CMSG_FIRSTHDR(&mh) = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * EGRESS_DOORS), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&mh)), fds, sizeof(int) * EGRESS_DOORS);
+    }
+    while (sendmsg(sock, &mh, MSG_NOSIGNAL) < 0 && errno == EINTR)
         ;
 }
 
@@ -44,7 +54,7 @@ static _Noreturn void fail(int sock, int err, const char *step)
     struct husk_msg m = { .word = HUSK_FAILED, .err = err };
 
     snprintf(m.text, sizeof(m.text), "%s", step);
-    say(sock, &m);
+    say(sock, &m, NULL);
     _exit(1);
 }
 
@@ -72,23 +82,6 @@ static int become_root(struct husk *h)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_DUMPABLE, 0) || setsid() < 0)
         return -errno;
     return 0;
-}
-
-static int network_up(struct husk *h)
-{
-    struct ifreq q = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-    int r;
-
-    husk_step(h, "bring the loopback device up");
-    _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &q))
-        return -errno;
-    husk_step(h, "let every user listen on every port (net.ipv4.ip_unprivileged_port_start)");
-    r = write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-    if (r)
-        return r;
-    husk_step(h, "let every user ping (net.ipv4.ping_group_range)");
-    return write_file("/proc/sys/net/ipv4/ping_group_range", "0 65534");
 }
 
 /* Waits for START; its descriptors: the agent's socket, the root, the mounts. Ends the process when the launcher is gone or says nothing sensible. */
@@ -140,11 +133,11 @@ static int become_agent(struct husk *h, int agent_sock)
 
 static _Noreturn void husk_main(const struct husk_plan *plan, int go)
 {
-    struct husk h = { .plan = plan, .stage = -1, .proc = -1, .dev = -1, .mask = -1, .usr = -1, .shm_at = -1 };
+    struct husk h = { .plan = plan, .stage = -1, .proc = -1, .dev = -1, .mask = -1, .usr = -1, .shm_at = -1, .bundle = -1 };
     struct husk_msg m = { .word = HUSK_READY };
     struct launch_packet p;
     uint64_t t = clock_mono_ns();
-    int fds[HUSK_FDS_MAX];
+    int fds[HUSK_FDS_MAX], doors[EGRESS_DOORS];
     char byte;
 
     if (read(go, &byte, 1) != 1)
@@ -154,7 +147,7 @@ static _Noreturn void husk_main(const struct husk_plan *plan, int go)
     t = clock_mono_ns();
     int r = become_root(&h);
     if (!r)
-        r = network_up(&h);
+        r = husk_net(&h, doors);
     m.us[1] = us_since(t);
     t = clock_mono_ns();
     if (!r)
@@ -162,7 +155,9 @@ static _Noreturn void husk_main(const struct husk_plan *plan, int go)
     m.us[2] = us_since(t);
     if (r)
         fail(plan->sock, r, h.step);
-    say(plan->sock, &m);
+    say(plan->sock, &m, doors);
+    for (unsigned i = 0; i < EGRESS_DOORS; i++)
+        close(doors[i]);
 
     wait_start(&h, &p, fds);
     t = clock_mono_ns();
@@ -173,7 +168,7 @@ static _Noreturn void husk_main(const struct husk_plan *plan, int go)
     if (r)
         fail(plan->sock, r, h.step);
     m = (struct husk_msg){ .word = HUSK_ROOTED, .us = { us_since(t) } };
-    say(plan->sock, &m);
+    say(plan->sock, &m, NULL);
     r = become_agent(&h, fds[0]);
     fail(plan->sock, r, h.step);
 }
@@ -192,12 +187,15 @@ static int write_maps(pid_t pid, uint32_t base)
     return r ? r : write_file(path, text);
 }
 
-/* What the launcher has open is not for us: only the pair, the agent's program, and until they are entered the groups. Their places: 3 and up. */
+/* What the launcher has open is not for us: only the pair, the agent's program, the bundle, and until they are entered the groups. Their places: 3 and up. */
 static int keep_only(struct husk_plan *plan, struct cgroups *groups)
 {
-    int old[2 + CG_CONTROLLERS] = { plan->sock, plan->agent_fd }, high[2 + CG_CONTROLLERS], now[2 + CG_CONTROLLERS];
-    unsigned n = 2;
+    int old[3 + CG_CONTROLLERS] = { plan->sock, plan->agent_fd }, high[3 + CG_CONTROLLERS], now[3 + CG_CONTROLLERS];
+    unsigned n = 2, fixed;
 
+    if (plan->bundle_fd >= 0)
+        old[n++] = plan->bundle_fd;
+    fixed = n;
     for (unsigned c = 0; c < CG_CONTROLLERS; c++)
         if (groups->dir[c] >= 0)
             old[n++] = groups->dir[c];
@@ -209,8 +207,9 @@ static int keep_only(struct husk_plan *plan, struct cgroups *groups)
             return -errno;
     plan->sock = now[0];
     plan->agent_fd = now[1];
+    plan->bundle_fd = fixed == 3 ? now[2] : -1;
     for (unsigned c = 0; c < CG_CONTROLLERS; c++)
-        for (unsigned i = 2; i < n && groups->dir[c] >= 0; i++)
+        for (unsigned i = fixed; i < n && groups->dir[c] >= 0; i++)
             if (old[i] == groups->dir[c]) {           /* controllers of one hierarchy go on having one number */
                 groups->dir[c] = now[i];
                 break;
@@ -247,7 +246,14 @@ _Noreturn void husk_maker(const struct husk_plan *given)
         fail(plan.sock, r, "enter the control group");
     m.us[1] = us_since(t);
     t = clock_mono_ns();
-    close_range(5, ~0u, 0);                   /* the groups */
+    close_range(plan.bundle_fd < 0 ? 5 : 6, ~0u, 0);      /* the groups */
+    if (plan.bundle_fd >= 0) {
+        int bundle = bundle_clone(plan.bundle_fd);
+        if (bundle < 0)
+            fail(plan.sock, bundle, "take the bundle of certificates");
+        close(plan.bundle_fd);
+        plan.bundle_fd = bundle;
+    }
     setpriority(PRIO_PROCESS, 0, AGENT_NICE); /* among the processes of its control group, which gets no more by it; a wish */
     if (pipe2(go, O_CLOEXEC))
         fail(plan.sock, -errno, "make a pipe");
@@ -260,7 +266,7 @@ _Noreturn void husk_maker(const struct husk_plan *given)
     }
     m.us[2] = us_since(t);
     m.pid = pid;
-    say(plan.sock, &m);
+    say(plan.sock, &m, NULL);
     if ((r = write_maps(pid, plan.uid_base)))
         fail(plan.sock, r, "map the ids");
     r = write(go[1], "+", 1) == 1 ? 0 : -errno;

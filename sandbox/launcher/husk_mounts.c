@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "sandbox/launcher/bundle.h"
 
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1
@@ -58,7 +59,7 @@ int husk_pivot(int root_fd)
     return 0;
 }
 
-static int clone_tree(int at, const char *path, unsigned flags)
+int husk_clone(int at, const char *path, unsigned flags)
 {
     int fd = open_tree(at, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW | flags);
     return fd < 0 ? -errno : fd;
@@ -101,7 +102,7 @@ static int mask_one(struct husk *h, const char *name)
     const char *object = S_ISDIR(at.st_mode) ? "dir" : "file";
     if (S_ISLNK(at.st_mode))
         return -EINVAL;
-    _cleanup_close_ int fd = clone_tree(h->mask, object, 0);
+    _cleanup_close_ int fd = husk_clone(h->mask, object, 0);
     if (fd < 0)
         return fd;
     if (fstatat(h->mask, object, &made, AT_SYMLINK_NOFOLLOW) || fstat(fd, &have))
@@ -122,7 +123,7 @@ static int proc_init(struct husk *h, int at)
     if (r)
         return r;
     husk_step(h, "make /proc/sys read-only");
-    _cleanup_close_ int sys = clone_tree(h->proc, "sys", 0), target = openat(h->proc, "sys", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    _cleanup_close_ int sys = husk_clone(h->proc, "sys", 0), target = openat(h->proc, "sys", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (sys < 0 || target < 0)
         return sys < 0 ? sys : -errno;
     r = husk_attr(sys, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0);
@@ -147,7 +148,7 @@ static int clone_node(struct husk *h, unsigned i)
 
     husk_step(h, "take the host's /dev/%s", nodes[i].name);
     snprintf(path, sizeof(path), "/dev/%s", nodes[i].name);
-    _cleanup_close_ int fd = clone_tree(AT_FDCWD, path, 0);
+    _cleanup_close_ int fd = husk_clone(AT_FDCWD, path, 0);
     if (fd < 0)
         return fd;
     if (fstat(fd, &st))
@@ -156,6 +157,32 @@ static int clone_node(struct husk *h, unsigned i)
         return -ENODEV;
     int r = husk_attr(fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0);
     return r ? r : TAKE_FD(fd);
+}
+
+static int stage_dir(struct husk *h, const char *name);
+
+/* The bundle of certificates came as a mount of a file, or of a directory with a copy. */
+static int bundle_attach(struct husk *h)
+{
+    struct stat st;
+
+    if (h->plan->bundle_fd < 0)
+        return 0;
+    husk_step(h, "attach " EGRESS_BUNDLE_PATH);
+    if (fstat(h->plan->bundle_fd, &st))
+        return -errno;
+    if (S_ISDIR(st.st_mode)) {
+        _cleanup_close_ int at = stage_dir(h, "bundle");
+        int r = at < 0 ? at : husk_attach(h->plan->bundle_fd, at);
+        h->bundle = r ? r : husk_clone(h->plan->bundle_fd, BUNDLE_NAME, 0);
+    } else {
+        h->bundle = fcntl(h->plan->bundle_fd, F_DUPFD_CLOEXEC, 3);
+    }
+    if (h->bundle < 0)
+        return h->bundle;
+    _cleanup_close_ int fd = openat(h->dev, strrchr(EGRESS_BUNDLE_PATH, '/') + 1, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    int r = fd < 0 ? -errno : husk_attr(h->bundle, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0);
+    return r ? r : husk_attach(h->bundle, fd);
 }
 
 static int dev_fill(struct husk *h, int node_fds[NODES])
@@ -169,7 +196,7 @@ static int dev_fill(struct husk *h, int node_fds[NODES])
     }
     for (unsigned i = 0; !r && i < sizeof(links) / sizeof(links[0]); i++)
         r = symlinkat(links[i][1], h->dev, links[i][0]) ? -errno : 0;
-    return r;
+    return r ? r : bundle_attach(h);
 }
 
 static int dev_init(struct husk *h, int at, int node_fds[NODES])
@@ -216,7 +243,7 @@ static int take_from_host(struct husk *h, int node_fds[NODES])
         if ((node_fds[i] = clone_node(h, i)) < 0)
             return node_fds[i];
     husk_step(h, "take the host's /usr");
-    h->usr = clone_tree(AT_FDCWD, "/usr", AT_RECURSIVE);
+    h->usr = husk_clone(AT_FDCWD, "/usr", AT_RECURSIVE);
     if (h->usr < 0)
         return h->usr;
     r = husk_attr(h->usr, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, AT_RECURSIVE);

@@ -149,7 +149,9 @@ int launch_init(struct launch *l, char *ret_why, unsigned long size)
     int r;
 
     l->agent_fd = l->fusectl_fd = l->state_fd = l->unix_fd = l->tcp_fd = -1;
-    l->child = (struct sandboxd_child){ .pidfd = -1, .program_fd = -1, .on_exit.fd = -1 };
+    l->egress = (struct egress){ .sock = -1, .on_sock.fd = -1, .out_end = &l->egress.out, .dir_fd = -1, .key_fd = -1, .ca_fd = -1, .bundle_fd = -1 };
+    child_init(&l->sandboxd, l, &sandboxd_kind);
+    child_init(&l->egress.child, l, &egress_kind);
     control_init(&l->control);
     store_links_init(l);
     name_of_store(l->options.store, l->name, sizeof(l->name));
@@ -167,8 +169,8 @@ int launch_init(struct launch *l, char *ret_why, unsigned long size)
         return why(ret_why, size, r, "cannot read", "the launcher's own namespaces");
     if ((l->agent_fd = seal_agent(l->options.agent)) < 0)
         return why(ret_why, size, l->agent_fd, "cannot copy the agent's program", l->options.agent);
-    l->child.program_fd = open(l->options.sandboxd, O_PATH | O_CLOEXEC);
-    if (l->child.program_fd < 0)
+    l->sandboxd.program_fd = open(l->options.sandboxd, O_PATH | O_CLOEXEC);
+    if (l->sandboxd.program_fd < 0)
         return why(ret_why, size, -errno, "cannot open", l->options.sandboxd);
     if ((r = state_init(l)))
         return why(ret_why, size, r, "cannot make the directory sandbox/state of the store", l->options.store);
@@ -176,7 +178,7 @@ int launch_init(struct launch *l, char *ret_why, unsigned long size)
         return why(ret_why, size, r, "cannot make control groups for the store", l->options.store);
     l->fusectl_fd = husk_fs("fusectl", 0, no_options);
     l->layers = layers_of_host(&l->cgroups, l->missing, sizeof(l->missing));
-    if ((r = doors_init(l, ret_why, size)))
+    if ((r = doors_init(l, ret_why, size)) || (r = egress_init(l, ret_why, size)))
         return r;
     r = slots_init(l);
     return r ? why(ret_why, size, r, "cannot make", "the table of sandboxes") : 0;
@@ -184,8 +186,9 @@ int launch_init(struct launch *l, char *ret_why, unsigned long size)
 
 void launch_fini(struct launch *l)
 {
-    int *fds[] = { &l->agent_fd, &l->fusectl_fd, &l->state_fd, &l->child.program_fd };
+    int *fds[] = { &l->agent_fd, &l->fusectl_fd, &l->state_fd, &l->sandboxd.program_fd };
 
+    egress_fini(l);
     doors_close(l);
     unlinkat(l->dir_fd, "pid", 0);
     cgroups_close(&l->cgroups);
@@ -212,9 +215,9 @@ static void end_boxes(void *arg)
 {
     struct launch *l = arg;
 
-    if (sandboxd_lives(l)) {
+    if (child_lives(&l->sandboxd)) {
         log_warn("step=end sandboxd did not end in time");
-        sandboxd_kill(l);
+        child_kill(&l->sandboxd);
     }
     slots_end_all(l);
     loop_arm(&l->loop, &l->end_timer, (uint64_t)BOXES_END_MS * 1000, end_now, l);
@@ -231,8 +234,8 @@ void launch_end(struct launch *l)
     doors_close(l);
     loop_disarm(&l->refill_timer);
     loop_disarm(&l->idle_timer);
-    if (sandboxd_lives(l)) {
-        sandboxd_end(l);
+    if (child_lives(&l->sandboxd)) {
+        child_end(&l->sandboxd);
         loop_arm(&l->loop, &l->end_timer, (uint64_t)SANDBOXD_ENDS_MS * 1000, end_boxes, l);
     } else {
         end_boxes(l);
@@ -250,8 +253,10 @@ static void idle_exit(void *arg)
 void launch_idle(struct launch *l)
 {
     if (l->ending) {
-        if (!sandboxd_lives(l) && l->slots && !slots_busy(l))
-            l->loop.stop = true;
+        if (child_lives(&l->sandboxd) || !l->slots || slots_busy(l))
+            return;
+        child_kill(&l->egress.child);     /* last: it keeps nothing that it has not written */
+        l->loop.stop |= !child_lives(&l->egress.child);
     } else if (l->options.idle_exit_s && !slots_running(l)) {
         loop_arm(&l->loop, &l->idle_timer, (uint64_t)l->options.idle_exit_s * 1000000, idle_exit, l);
     }
@@ -273,7 +278,8 @@ int launch_run(struct launch *l, int signal_fd)
 
     if (r)
         return r;
-    sandboxd_start(l);
+    egress_run(l);                        /* first: husks wait for its certificate */
+    child_start(&l->sandboxd);
     launch_idle(l);
     r = loop_run(&l->loop);
     store_links_end(l);

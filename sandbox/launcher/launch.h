@@ -5,6 +5,9 @@
 #include "sandbox/confine/confine.h"
 #include "sandbox/launcher/cgroup.h"
 #include "sandbox/launcher/control.h"
+#include "sandbox/launcher/bundle.h"
+#include "sandbox/launcher/egress_child.h"
+#include "sandbox/launcher/egress_link.h"
 #include "sandbox/launcher/ids.h"
 #include "sandbox/launcher/loop.h"
 #include "sandbox/launcher/sandboxd_child.h"
@@ -13,7 +16,8 @@
 
 enum { MAKERS_MAX = 4 };                  /* husks in the making at once: more only get in each other's way */
 struct launch_options {
-    const char *store, *snapshotd, *sandboxd, *agent, *tar, *listen;     /* absolute paths; tar may be NULL; listen: ADDR:PORT or NULL */
+    const char *store, *snapshotd, *sandboxd, *agent, *tar, *egress, *listen;     /* absolute paths; tar, egress may be NULL; listen: ADDR:PORT or NULL */
+    const char *secret_key, *upstream_roots, *resolver;       /* absolute paths, or "memory" for the key; NULL: the default */
     bool foreground, listen_any;
     unsigned idle_exit_s;
 };
@@ -23,7 +27,8 @@ struct launch {
     struct cgroups cgroups;
     struct ids ids;
     struct control control;
-    struct sandboxd_child child;
+    struct child sandboxd;
+    struct egress egress;
     struct store_links links;
     struct slot *slots;                   /* LAUNCH_BOXES_MAX */
     unsigned slots_used;                  /* slots from here on are free */
@@ -47,7 +52,7 @@ struct launch {
 int launch_init(struct launch *l, char *ret_why, unsigned long size);
 int launch_run(struct launch *l, int signal_fd);       /* until everything is ended and removed */
 void launch_fini(struct launch *l);
-void launch_end(struct launch *l);        /* begins the end: sandboxd first, then all boxes */
+void launch_end(struct launch *l);        /* begins the end: sandboxd first, then all boxes, then egress */
 void launch_idle(struct launch *l);       /* something changed: is there nothing left to wait for? */
 void launch_notify(const char *text);     /* to systemd, if it waits */
 /* layers.c: what this host has of confine.h's layers, and a text about what is missing. */

@@ -24,12 +24,17 @@ enum { LOG_BYTES_MAX = 4 << 20, LOCK_WAIT_S = 40, HIGH_FD = 10 };
 
 static const char usage[] =
     "usage: launcher --store DIR --snapshotd PATH --sandboxd PATH --agent PATH [--tar PATH]\n"
+    "                [--egress PATH] [--secret-key FILE|memory] [--upstream-roots FILE] [--resolver FILE]\n"
     "                [--listen ADDRESS:PORT] [--listen-any] [--idle-exit SECONDS] [--foreground] [--debug]\n"
     "Runs sandboxes of the coppice store DIR and serves them on DIR/sandbox/api.sock. It is started by `coppice` when needed.\n"
     "  --listen ADDRESS:PORT  also on TCP, with the token in DIR/sandbox/token; a loopback address\n"
     "  --listen-any           allow an address that other machines can reach (there is no encryption)\n"
     "  --idle-exit SECONDS    end when no sandbox ran for so long (0: never)\n"
     "  --tar PATH             coppice-tar, for sandboxd\n"
+    "  --egress PATH          the egress proxy; without it sandboxes have no network\n"
+    "  --secret-key FILE      32 bytes that the secrets are kept under (default: /etc/coppice/keys/ID, made at the first use); memory: lost at the end\n"
+    "  --upstream-roots FILE  certificates (PEM) that servers are verified with (default: the host's)\n"
+    "  --resolver FILE        names are resolved by the servers of this resolv.conf (default: /etc/resolv.conf)\n"
     "  --foreground           stay; log to standard error\n"
     "  --debug                log the time of each step\n";
 
@@ -49,7 +54,9 @@ static int parse(int argc, char **argv, struct launch_options *o)
 {
     static const struct option longs[] = {
         { "store", required_argument, NULL, 's' }, { "snapshotd", required_argument, NULL, 'S' }, { "sandboxd", required_argument, NULL, 'B' },
-        { "agent", required_argument, NULL, 'A' }, { "tar", required_argument, NULL, 'T' }, { "listen", required_argument, NULL, 'l' }, { "listen-any", no_argument, NULL, 'y' },
+        { "agent", required_argument, NULL, 'A' }, { "tar", required_argument, NULL, 'T' }, { "egress", required_argument, NULL, 'E' },
+        { "secret-key", required_argument, NULL, 'K' }, { "upstream-roots", required_argument, NULL, 'U' }, { "resolver", required_argument, NULL, 'R' },
+        { "listen", required_argument, NULL, 'l' }, { "listen-any", no_argument, NULL, 'y' },
         { "idle-exit", required_argument, NULL, 'i' }, { "foreground", no_argument, NULL, 'f' }, { "debug", no_argument, NULL, 'd' },
         { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'v' }, { 0 },
     };
@@ -62,6 +69,10 @@ static int parse(int argc, char **argv, struct launch_options *o)
         case 'B': o->sandboxd = optarg; break;
         case 'A': o->agent = optarg; break;
         case 'T': o->tar = optarg; break;
+        case 'E': o->egress = optarg; break;
+        case 'K': o->secret_key = optarg; break;
+        case 'U': o->upstream_roots = optarg; break;
+        case 'R': o->resolver = optarg; break;
         case 'l': o->listen = optarg; break;
         case 'y': o->listen_any = true; break;
         case 'f': o->foreground = true; break;
@@ -81,9 +92,16 @@ static int parse(int argc, char **argv, struct launch_options *o)
 /* Real paths, for we go to /. */
 static int resolve(struct launch_options *o)
 {
-    const char **paths[] = { &o->store, &o->snapshotd, &o->sandboxd, &o->agent, &o->tar };
+    const char **paths[] = { &o->store, &o->snapshotd, &o->sandboxd, &o->agent, &o->tar, &o->upstream_roots, &o->resolver };
 
-    for (unsigned i = 0; i < (o->tar ? 5 : 4); i++) {
+    /* egress may be missing, its key not there yet. */
+    if ((o->egress && o->egress[0] != '/') || (o->secret_key && o->secret_key[0] != '/' && strcmp(o->secret_key, "memory"))) {
+        fprintf(stderr, "--egress and --secret-key want absolute paths\n");
+        return -EINVAL;
+    }
+    for (unsigned i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        if (!*paths[i])
+            continue;
         const char *real = realpath(*paths[i], NULL);
         if (!real) {
             int r = -errno;

@@ -30,6 +30,8 @@ enum { REFILL_US = 3000, MAKING_FAILED_MAX = 10 };
 static void slot_clear(struct launch *l, struct slot *s, unsigned index)
 {
     *s = (struct slot){ .l = l, .index = index, .pidfd = -1, .maker_pidfd = -1, .sock = -1, .agent_fd = -1, .root_fd = -1 };
+    for (unsigned i = 0; i < EGRESS_DOORS; i++)
+        s->doors[i] = -1;
     s->on_sock.fd = s->on_exit.fd = s->on_maker.fd = -1;
 }
 
@@ -76,13 +78,30 @@ struct slot *slot_find(struct launch *l, const char *box)
 
 static void word(struct slot *s, const struct husk_msg *m);
 
+/* A word; with READY come the doors. Its size, 0 at the end, -1 and errno. */
+static ssize_t hear(struct slot *s, struct husk_msg *m)
+{
+    union { char space[CMSG_SPACE(sizeof(int) * EGRESS_DOORS)]; struct cmsghdr align; } c;
+    struct iovec v = { .iov_base = m, .iov_len = sizeof(*m) };
+    struct msghdr mh = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+
+    ssize_t n = recvmsg(s->sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct cmsghdr *cm = n > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
+    if (cm && cm->cmsg_type == SCM_RIGHTS && cm->cmsg_len == CMSG_LEN(sizeof(s->doors)) && s->doors[0] < 0)
+        memcpy(s->doors, CMSG_DATA(cm), sizeof(s->doors));
+    else if (n == sizeof(*m) && m->word == HUSK_READY)
+        *m = (struct husk_msg){ .word = HUSK_FAILED, .err = -EMFILE, .text = "hand over the listeners of egress" };
+    if (n == sizeof(*m))
+        m->text[sizeof(m->text) - 1] = 0;
+    return n;
+}
+
 /* What the child has said and was not read yet: it may say why it ended. */
 void slot_drain(struct slot *s)
 {
     struct husk_msg m;
 
-    while (s->sock >= 0 && recv(s->sock, &m, sizeof(m), MSG_DONTWAIT) == sizeof(m)) {
-        m.text[sizeof(m.text) - 1] = 0;
+    while (s->sock >= 0 && hear(s, &m) == sizeof(m)) {
         if (s->state != SLOT_ENDING || m.word == HUSK_BORN)
             word(s, &m);
         if (s->state == SLOT_FREE)
@@ -131,6 +150,7 @@ static void started(struct slot *s)
     s->state = SLOT_RUNNING;
     s->started_ns = boottime_ns();
     memcpy(p.box, s->box, sizeof(p.box));
+    slot_network(s, &p, 2);
     control_send(s->l, &s->ask, LAUNCH_OK, &p, &s->agent_fd, 1);
     s->ask.tag = 0;
     log_info("box=%s slot=%u pid=%d uid_base=%u started us=%llu", s->box, s->index, (int)s->pid, ids_base(s->block),
@@ -166,11 +186,10 @@ static void on_sock(void *arg, uint32_t events)
     struct husk_msg m;
 
     (void)events;
-    ssize_t n = recv(s->sock, &m, sizeof(m), MSG_DONTWAIT);
+    ssize_t n = hear(s, &m);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n == sizeof(m)) {
-        m.text[sizeof(m.text) - 1] = 0;
         word(s, &m);
     } else if (s->state == SLOT_STARTING && s->rooted) {
         started(s);
@@ -219,12 +238,13 @@ int slot_make(struct launch *l, struct slot **ret)
         return r;
     }
     struct husk_plan plan = { .cgroups = &l->cgroups, .slot = s->index, .uid_base = ids_base(s->block), .sock = pair[1], .agent_fd = l->agent_fd,
-                              .outside = l->outside };
+                              .bundle_fd = l->egress.bundle_fd, .outside = l->outside };
     pid_t pid = fork_maker(&s->maker_pidfd);
     if (!pid)
         husk_maker(&plan);
     close(pair[1]);
     s->sock = pair[0];
+    s->bundle_number = l->egress.bundle_number;
     s->asked_ns = clock_mono_ns();
     s->state = SLOT_MAKING;
     r = pid < 0 ? pid : loop_watch(&l->loop, &s->on_maker, s->maker_pidfd, EPOLLIN, on_maker_exit, s);
@@ -259,7 +279,9 @@ void slot_ready(struct slot *s)
 
     l->making_failed = 0;
     s->state = SLOT_READY;
-    if (l->prepare_count)
+    if (s->bundle_number != l->egress.bundle_number)
+        slot_end(s, 0, "its certificates are old");
+    else if (l->prepare_count)
         answer_prepare(s, shift_prepare(l));
     else if (count(l, SLOT_READY) > LAUNCH_HUSKS)
         slot_end(s, 0, "one too many");       /* others were given back meanwhile */
@@ -276,7 +298,7 @@ void slots_refill(struct launch *l)
 {
     unsigned making = count(l, SLOT_MAKING), ready = count(l, SLOT_READY);
 
-    if (l->ending)
+    if (l->ending || !egress_known(l))        /* without certificates they would be of no use */
         return;
     while (making < MAKERS_MAX && making < l->prepare_count) {
         int r = slot_make(l, NULL);
@@ -353,6 +375,7 @@ static void begin(struct slot *s, const struct launch_packet *p, const int *fds)
     const char *step = "keep the mounts";
     int pair[2];
 
+    egress_add(s);
     int r = keep_mounts(s, fds, 1 + p->mount_count);
     if (!r)
         r = cgroup_limit(&s->l->cgroups, s->index, &p->limits, &step);
@@ -427,6 +450,13 @@ void slots_fini(struct launch *l)
 {
     free(l->slots);
     l->slots = NULL;
+}
+
+void slots_renew(struct launch *l)
+{
+    for (unsigned i = 0; i < l->slots_used; i++)
+        if (l->slots[i].state == SLOT_READY && l->slots[i].bundle_number != l->egress.bundle_number)
+            slot_end(&l->slots[i], 0, "its certificates are old");
 }
 
 void slots_orphan(struct launch *l)

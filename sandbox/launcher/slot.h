@@ -8,11 +8,13 @@
 #pragma once
 #include <stdbool.h>
 #include <sys/types.h>
+#include "sandbox/egress_proto.h"
 #include "sandbox/launch_proto.h"
 #include "sandbox/launcher/loop.h"
 
 struct launch;
 enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY, SLOT_LEASED, SLOT_STARTING, SLOT_RUNNING, SLOT_ENDING };
+enum slot_egress { SLOT_EGRESS_NONE, SLOT_EGRESS_WANTED /* as soon as it can be told */, SLOT_EGRESS_ADDED };
 /* Who waits for an answer: sandboxd's tag, and which sandboxd (its number); tag 0: nobody. */
 struct ask { uint32_t tag; uint64_t life; };
 struct slot {
@@ -22,6 +24,9 @@ struct slot {
     uint32_t block;                       /* of ids */
     pid_t pid;                            /* of the husk, later the agent; 0: not known yet */
     int pidfd, maker_pidfd, sock, agent_fd, root_fd;
+    int doors[EGRESS_DOORS];              /* from READY until it is gone */
+    enum slot_egress egress;
+    unsigned bundle_number;               /* of the certificates it was made with; 0: none */
     struct loop_source on_sock, on_exit, on_maker;
     struct loop_timer timer;              /* freezing, or ending */
     char box[LAUNCH_NAME];
@@ -41,6 +46,7 @@ struct slot {
 int slots_init(struct launch *l);         /* the first husks are begun. 0 or -errno */
 void slots_fini(struct launch *l);
 void slots_refill(struct launch *l);      /* keeps LAUNCH_HUSKS ready, as far as few are in the making */
+void slots_renew(struct launch *l);       /* there are new certificates: husks with older ones are not used any more */
 /* sandboxd has died: what it had only leased goes back, nobody waits any more. */
 void slots_orphan(struct launch *l);
 void slots_end_all(struct launch *l);     /* kills all; slots_busy() says when it is done */
@@ -63,3 +69,8 @@ void slot_end(struct slot *s, int err, const char *why);       /* ends whatever 
 int slot_make(struct launch *l, struct slot **ret);
 void slot_drain(struct slot *s);
 void slot_ready(struct slot *s);                                /* a husk waits: whoever asked first gets it */
+/* slot_doors.c: egress answers (TCP listens), or everything that comes is refused at once. */
+void slot_doors(struct slot *s, bool open);
+void slot_doors_close(struct slot *s);
+/* What START and LIST say of its network, in p->value[at] (1: egress answers) and p->text (why not). */
+void slot_network(const struct slot *s, struct launch_packet *p, unsigned at);

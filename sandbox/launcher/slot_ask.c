@@ -136,6 +136,7 @@ void slot_list(struct launch *l, struct ask ask)
         struct launch_packet p = { .slot = i, .value = { (uint64_t)s->pid, ids_base(s->block), s->started_ns, s->frozen } };
         int fds[2] = { s->agent_fd, s->root_fd };
         memcpy(p.box, s->box, sizeof(p.box));
+        slot_network(s, &p, 4);
         control_send(l, &ask, LAUNCH_BOX, &p, fds, 2);
     }
     control_ok(l, ask);

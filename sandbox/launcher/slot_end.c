@@ -2,7 +2,7 @@
  *  1. pid 1 gets SIGKILL; the kernel then kills all in its pid namespace, and nothing can be forked there any more. Frozen ones are thawed (v1) or
  *     killed by their group (v2). After half of the time its FUSE connections are aborted, for a process can hang in a request that nobody answers.
  *  2. When pid 1 can be waited for, all others are gone. It is waited for.
- *  3. The groups are removed (tried again while the kernel still counts the dead), the ids given back, those who wait are told.
+ *  3. The groups are removed (tried again while the kernel still counts the dead), egress lets go, the ids are given back, those who wait are told.
  * A kill that takes longer than LAUNCH_KILL_MS is answered with -ETIMEDOUT, and goes on. */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,6 +102,8 @@ static void gone(struct slot *s)
     close_fd(&s->sock);
     close_fd(&s->agent_fd);
     close_fd(&s->root_fd);
+    egress_remove(s);
+    slot_doors_close(s);
     ids_release(&l->ids, s->block);
     if (s->box[0])
         log_info("box=%s slot=%u gone", s->box, s->index);

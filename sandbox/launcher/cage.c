@@ -1,6 +1,5 @@
-/* sandboxd's confinement: a root of its own with the host's programs and libraries read-only and nothing else (no home directories, no store, no other
- * mounts), namespaces without a network and without other processes, an own user, no capabilities, no new privileges, and a filter over what no
- * server needs. What it may use comes as descriptors. */
+#include "sandbox/launcher/cage.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -16,11 +15,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "sandbox/launcher/husk.h"
-#include "sandbox/launcher/sandboxd_child.h"
 
 /* --- the view --- */
 
@@ -153,7 +152,7 @@ static const char *const refused[] = {
     "process_madvise", "memfd_secret", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid", "capset",
 };
 
-static int filter(void)
+static int filter(const struct cage *c)
 {
     const uint64_t new_ns = CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
@@ -170,7 +169,7 @@ static int filter(void)
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);       /* its flags cannot be seen; libc falls back */
     for (unsigned family = 0; !r && family < 64; family++)
-        if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
+        if (family != AF_UNIX && family != AF_INET && family != AF_INET6 && !(family == AF_NETLINK && c->netlink))
             r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
     if (!r)
         r = seccomp_load(ctx);
@@ -191,11 +190,40 @@ int cage_enter(const struct cage *c, const char **ret_step)
     if (!r) {
         *ret_step = "load the system call filter";
         umask(077);
-        r = filter();
+        r = filter(c);
     }
     if (r)
         return r;
     *ret_step = c->program;
     execveat(c->program_fd, "", c->argv, c->env, AT_EMPTY_PATH);
     return -errno;
+}
+
+/* --- the end of the view --- */
+
+/* In a process of the launcher's that has joined the namespace. pivot_root changes the root and the directory of every process that has the old ones. */
+static int empty_view(void)
+{
+    static const char *const options[] = { "size=4096", "nr_inodes=1", "mode=0555", NULL };
+
+    _cleanup_close_ int root = husk_fs("tmpfs", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, options);
+    _cleanup_close_ int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int r = root < 0 ? root : old < 0 ? -errno : husk_attach(root, old);
+    return r ? r : husk_pivot(root);
+}
+
+int cage_empty(int pidfd)
+{
+    siginfo_t si = { 0 };
+
+    pid_t pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (!pid) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(setns(pidfd, CLONE_NEWNS) ? errno : -empty_view());
+    }
+    while (waitid(P_PID, (id_t)pid, &si, WEXITED) && errno == EINTR)
+        ;
+    return si.si_code == CLD_EXITED ? -si.si_status : -EIO;
 }
