@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "sandbox/box.h"
+#include "sandbox/egress_client.h"
 #include "sandbox/exec.h"
 #include "sandbox/http/http.h"
 #include "sandbox/launch_client.h"
@@ -85,6 +86,7 @@ int main(void)
     sd->dir_fd = LAUNCH_FD_DIR;
     sd->loop = g_main_loop_new(NULL, FALSE);
     sd->launcher = launcher_new(sd, LAUNCH_FD_CONTROL, boxes_launcher_event, sd);
+    sd->egress = egress_client_new(sd);
     sd->stock = stock_new(sd, STOCK_THREADS, boxes_stock_lost, sd);
     sd->boxes = boxes_new(sd);
     boxes_set_hooks(sd->boxes, &exec_hooks);
@@ -97,6 +99,7 @@ int main(void)
     g_main_loop_run(sd->loop);
     /* Threads are ended in order; all else goes with the process, which keeps the sandboxes untouched. */
     stock_free(sd->stock);
+    egress_client_free(sd->egress);
     launcher_free(sd->launcher);
     return s.status;
 }

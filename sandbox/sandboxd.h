@@ -4,10 +4,11 @@
 #include <glib.h>
 #include <stdint.h>
 
-struct stock; struct launcher; struct boxes; struct http; struct sandboxd {
+struct stock; struct launcher; struct egress_client; struct boxes; struct http; struct sandboxd {
     GMainLoop *loop;
     struct stock *stock;          /* snapshotd */
     struct launcher *launcher;    /* the launcher's control pair */
+    struct egress_client *egress; /* the egress proxy; NULL: none (tests) */
     struct boxes *boxes;
     struct http *http;
     int dir_fd;                   /* its own directory: box/ID.json */

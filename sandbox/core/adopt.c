@@ -53,12 +53,14 @@ static void take_over(struct box *b, struct one *o)
     p->alive = true;
     p->pid = (int32_t)o->p.value[0];
     p->uid_base = (uint32_t)o->p.value[1];
+    box_egress_network(b, &o->p, 4);
     p->asleep_since = 0;
     b->started_ns = boot_to_mono(o->p.value[2]);
     b->idle_since_ns = clock_mono_ns();
     b->dir_fd = b->bare ? openat(o->root, "workspace", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : TAKE_FD(o->root);
     box_find_owner(b);
     b->link = agent_link_new(TAKE_FD(o->link), box_frame, b);
+    box_egress_tell(b, NULL, NULL);
     log_info("box=%s adopted frozen=%d", b->id, o->p.value[3] != 0);
     if (o->p.value[3]) {
         box_changed(b, BOX_FROZEN, NULL);

@@ -38,6 +38,9 @@ json_t *box_json(const struct box *b)
                           box_state_name(b->state), "template", b->p->host ? json_string("host") : json_null(), "labels", b->config.labels, "env", b->config.env, "mounts",
                           b->config.mounts, "limits", box_limits_json(&b->config), "idle", box_idle_json(&b->config), "holds", (int)b->holds, "error",
                           b->p->error[0] ? json_string(b->p->error) : json_null());
+    json_object_set_new(j, "network", json_string(box_egress_why(b) ? "off" : "on"));
+    if (box_egress_why(b))
+        json_object_set_new(j, "network_why", json_string(box_egress_why(b)));
     if (up && b->started_ns)
         json_object_set_new(j, "uptime_s", json_real((now - (double)b->started_ns) / 1e9));
     if (b->state == BOX_RUNNING || b->state == BOX_FROZEN) {

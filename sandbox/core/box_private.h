@@ -40,6 +40,12 @@ struct box_private {
     struct unwind *unwind;
     guint hello_timer;
     struct timeline times;
+    /* box_egress.c */
+    char *egress_told;                    /* name and labels, as egress was told last */
+    bool network;                         /* of this run: egress answers in it; else why not */
+    char network_why[256];
+    uint64_t egress_seen;                 /* bytes of this run, as egress counted last */
+    unsigned egress_run;                  /* number of the run, for answers that come late */
     /* usage.c */
     uint64_t values[LAUNCH_VALUES];       /* the last LAUNCH_USAGE of this run */
     uint64_t state_since_ns, ran_ns, frozen_ns, slept_s;
@@ -98,6 +104,15 @@ void box_config_remove(struct box *b);
 bool box_config_set(struct box_config *c, json_t *env, json_t *limits, json_t *idle, json_t *mounts, struct fault *f);
 json_t *box_limits_json(const struct box_config *c);
 json_t *box_idle_json(const struct box_config *c);
+/* box_egress.c. Without an egress they do nothing, and `then` comes at once. */
+/* Name and labels, if these were not told yet; then comes in any case: without them only rules for labels are not met. */
+void box_egress_tell(struct box *b, void (*then)(void *arg), void *arg);
+void box_egress_forget(struct box *b);
+void box_egress_network(struct box *b, const struct launch_packet *p, unsigned at);      /* what the launcher says of it: START, LIST */
+const char *box_egress_why(const struct box *b);        /* NULL: it has its network, or will have it; else why not, for people */
+void box_egress_count(struct box *b, void (*then)(void *arg), void *arg);   /* bytes as they are now; then `then` */
+uint64_t box_egress_bytes(const struct box *b);
+void box_egress_run_ended(struct box *b);
 /* life.c */
 void life_arm(struct box *b);             /* looks at the box again when something may be due */
 void life_disarm(struct box *b);

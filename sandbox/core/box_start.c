@@ -1,5 +1,5 @@
 /* A start, in phases; within one the parts run side by side, and the last to end begins the next:
- *   1. PREPARE (a husk: namespaces, ids); for a bare workspace the fork of a throw-away root; the sources of further mounts become snapshots
+ *   1. PREPARE (a husk: namespaces, ids); egress is told who it is; for a bare workspace the fork of a throw-away root; the sources of further mounts become snapshots
  *   2. the mounts, with the husk's uid_base
  *   3. START: the husk gets them and becomes the sandbox
  *   4. HELLO .. WELCOME (all layers proved) .. SYNCED
@@ -138,6 +138,11 @@ static void source_shown(void *arg, json_t *result, int fd, const struct fault *
         source_fixed(p, result, fd, fault);
 }
 
+static void egress_told(void *arg)
+{
+    part_done(arg);
+}
+
 static void phase_prepare(struct box *b)
 {
     struct start *s = b->p->start;
@@ -147,6 +152,7 @@ static void phase_prepare(struct box *b)
 
     s->pending++;                         /* until all are sent */
     launcher_ask(b->sd->launcher, &q, NULL, 0, prepared, part_new(b, 0));
+    box_egress_tell(b, egress_told, part_new(b, 0));
     s->mount_count = 1;
     g_strlcpy(s->objects[0], b->id, sizeof(s->objects[0]));
     if (b->bare) {
@@ -211,6 +217,7 @@ static void started(void *arg, const struct launch_packet *q, int *fds, unsigned
     if (q->op == LAUNCH_OK && fd_count) {
         b->p->alive = true;
         b->p->pid = (int32_t)q->value[0];
+        box_egress_network(b, q, 2);
         b->link = agent_link_new(TAKE_FD(fds[0]), box_frame, b);
         b->p->times.started_ns = clock_mono_ns();
     } else {

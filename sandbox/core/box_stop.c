@@ -161,6 +161,7 @@ static void finish(struct box *b)
     b->p->unwind = NULL;
     b->p->gone = false;
     b->p->pid = 0;
+    box_egress_run_ended(b);
     b->started_ns = 0;
     b->p->asleep_since = g_get_real_time() / 1000000;
     box_set_state(b, BOX_STOPPING);       /* counts the time */
@@ -261,6 +262,8 @@ void box_unwind(struct box *b, const struct unwind_how *how)
     }
     b->p->unwind = u;
     box_set_state(b, BOX_STOPPING);
+    if (u->was_alive)
+        box_egress_count(b, unwind_counted, b);       /* while egress still has it; nobody waits for that */
     if (u->gently && !agent_link_send(b->link, FRAME_SHUTDOWN, 0, 0, SHUTDOWN_MS, NULL, 0, -1))
         u->timer = g_timeout_add(SHUTDOWN_MS + 1000, gently_over, b);
     else
@@ -281,6 +284,7 @@ static void erased(void *arg, json_t *result, int fd, const struct fault *fault)
         box_changed(b, BOX_ASLEEP, &f);
     } else {
         box_config_remove(b);
+        box_egress_forget(b);
         if (b->p->bs->hooks.deleted)
             b->p->bs->hooks.deleted(b);
         b->p->deleted = true;

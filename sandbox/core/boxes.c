@@ -23,6 +23,7 @@ void box_unref(struct box *b)
     if (b->p->bs->hooks.freed)
         b->p->bs->hooks.freed(b);
     box_config_fini(&b->config);
+    g_free(b->p->egress_told);
     g_free(b->p);
     g_free(b);
 }

@@ -73,7 +73,7 @@ static void usage_reply(struct ask *a)
                json_pack("{s:s,s:f,s:{s:f,s:f,s:f,s:f},s:I,s:I,s:I,s:I,s:o,s:I,s:o}", "state", box_state_name(b->state), "cpu_s", (double)usage_cpu_us(b) / 1e6, "cpu", "user_s",
                          (double)v[USAGE_USER_US] / 1e6, "system_s", (double)v[USAGE_SYSTEM_US] / 1e6, "throttled_s", (double)v[USAGE_THROTTLED_US] / 1e6, "former_runs_s",
                          (double)b->cpu_before_us / 1e6, "memory_bytes", (json_int_t)v[USAGE_MEMORY], "memory_peak_bytes", (json_int_t)v[USAGE_MEMORY_PEAK], "pids",
-                         (json_int_t)v[USAGE_PIDS], "oom_kills", (json_int_t)(p->oom_kills_before + v[USAGE_OOM_KILLS]), "disk", disk, "egress_bytes", (json_int_t)b->egress_bytes, "wall_s",
+                         (json_int_t)v[USAGE_PIDS], "oom_kills", (json_int_t)(p->oom_kills_before + v[USAGE_OOM_KILLS]), "disk", disk, "egress_bytes", (json_int_t)box_egress_bytes(b), "wall_s",
                          wall));
 }
 
@@ -86,7 +86,7 @@ static void used(void *arg, const struct launch_packet *p, int *fds, unsigned fd
     usage_reply(a);
 }
 
-static void sized(void *arg, json_t *result, int fd, const struct fault *fault)
+static void passed(void *arg)
 {
     struct ask *a = arg;
     struct launch_packet q = { .op = LAUNCH_USAGE };
@@ -100,8 +100,7 @@ static void sized(void *arg, json_t *result, int fd, const struct fault *fault)
         usage_reply(a);
         return;
     }
-    g_strlcpy(q.box, a->b->id, sizeof(q.box));
-    launcher_ask(a->b->sd->launcher, &q, NULL, 0, used, a);
+    box_egress_count(a->b, passed, a);
 }
 
 static void usage_box(struct http_call *c, struct box *b)
