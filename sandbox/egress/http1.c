@@ -91,7 +91,7 @@ static bool is_absolute(struct slice t)
 
     while (i < t.n && byte_is(t.p[i], BYTE_HOST))
         i++;
-    return i > from && (i == t.n || t.p[i] == '/' || t.p[i] == '?');
+    return from && i > from && (i == t.n || t.p[i] == '/' || t.p[i] == '?');
 }
 
 static bool is_authority(struct slice t)
