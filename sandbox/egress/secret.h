@@ -2,6 +2,7 @@
  * the key comes from the launcher and lives outside the store. In memory only while used; wiped after. Thread-safe. */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { SECRET_KEY_BYTES = 32, SECRET_VALUE_MAX = 64 * 1024, SECRETS_MAX = 1024 };
