@@ -248,6 +248,10 @@ static void unmount_begin(struct box *b)
     stock_call(b->sd->stock, json_pack("{s:s,s:s}", "verb", "mounts", "object", name), NULL, 0, root_mounts, box_ref(b));
 }
 
+static void unwind_counted(void *arg)
+{
+}
+
 void box_unwind(struct box *b, const struct unwind_how *how)
 {
     struct unwind *u = g_new0(struct unwind, 1);

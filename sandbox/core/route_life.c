@@ -91,6 +91,14 @@ static void passed(void *arg)
     struct ask *a = arg;
     struct launch_packet q = { .op = LAUNCH_USAGE };
 
+    g_strlcpy(q.box, a->b->id, sizeof(q.box));
+    launcher_ask(a->b->sd->launcher, &q, NULL, 0, used, a);
+}
+
+static void sized(void *arg, json_t *result, int fd, const struct fault *fault)
+{
+    struct ask *a = arg;
+
     if (fault) {
         http_fault(a->c, fault);
         return;
