@@ -12,7 +12,7 @@ class Wire:
     def __init__(self, sock, listener):
         self.id, self.sock, self.address, self.port = next(self.count), sock, listener.address, listener.port
         self.tls, self.sni, self.session, self.reused, self.alpn = False, None, None, False, None
-        self.data, self.total, self.rest, self.fault, self.ended = bytearray(), 0, b'', None, threading.Event()
+        self.method, self.data, self.total, self.rest, self.fault, self.ended = None, bytearray(), 0, b'', None, threading.Event()
 
     def recv(self, n=65536):
         if self.rest:
@@ -76,7 +76,7 @@ class Request:
 
 def answer(wire, body=b'', status='200 OK', headers=(), close=False):
     head = f'HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n' + ''.join(f'{n}: {v}\r\n' for n, v in headers) + ('Connection: close\r\n' if close else '') + '\r\n'
-    wire.send(head.encode('latin-1') + body)
+    wire.send(head.encode('latin-1') + (b'' if wire.method == 'HEAD' else body))
 
 
 def echo(wire, request):
@@ -115,6 +115,7 @@ def serve(wire, paths):
         if not head:
             return
         request = Request(wire, head)
+        wire.method = request.method
         handler = next((h for p, h in paths.items() if request.path == p or p.endswith('*') and request.path.startswith(p[:-1])), echo)
         if handler(wire, request) is False:
             return
