@@ -62,6 +62,7 @@ json_t *box_json(const struct box *b);
 void box_make_name(char out[LAUNCH_NAME]);
 /* Whom commands run as if nothing else was said: "user"; in a bare workspace the owner of its top directory ("root", "user" or "UID:GID"), whose files these are. */
 const char *box_default_user(const struct box *b);
+bool box_has_bundle(const struct box *b);        /* running: EGRESS_BUNDLE_PATH is there */
 /* A problem of the last run or start, for people ("" none). */
 const char *box_last_error(const struct box *b);
 /* Hooks of the other parts, called on changes of state: */

@@ -13,7 +13,7 @@ enum launch_op {
     LAUNCH_STORE,         /* -> OK with a socket connected to snapshotd (which is started if it does not run) */
     LAUNCH_PREPARE,       /* -> OK: slot, uid_base (value[0]) */
     LAUNCH_START,         /* slot, box, limits, flags, mounts; descriptors: the root's detached mount, then one for each of mounts. -> OK with sandboxd's end of the agent's
-                           * socket; value[0] host pid of the agent; value[2] 1: egress answers in its network, 0: everything is refused there, and text says why. The launcher keeps copies of that socket and of the root mount until the box is gone */
+                           * socket; value[0] host pid of the agent; value[2] LAUNCH_NET_*; without ON text says why. The launcher keeps copies of that socket and of the root mount until the box is gone */
     LAUNCH_ABANDON,       /* slot: a husk that is not needed. -> OK */
     LAUNCH_FREEZE, LAUNCH_THAW,      /* box -> OK when it is so */
     LAUNCH_KILL,          /* box -> OK (value[] as GONE) when every process of it is gone (then its namespaces and mounts are too), within LAUNCH_KILL_MS, else -ETIMEDOUT
@@ -29,6 +29,7 @@ enum launch_op {
     LAUNCH_GONE,          /* event (tag 0): a box ended without LAUNCH_KILL; err: 0 or why; value[0] wait status of the agent, value[1] OOM kills, value[2] CPU microseconds used in all */
 };
 enum { LAUNCH_KILL_MS = 5000 };
+enum { LAUNCH_NET_ON = 1 /* egress answers in its network; else everything is refused there */, LAUNCH_NET_BUNDLE = 2 /* EGRESS_BUNDLE_PATH is there */ };
 enum { LAUNCH_HOST_USR = 1 };        /* flags: bind the host's /usr (and what it needs) read-only over the root: template host */
 enum { USAGE_CPU_US, USAGE_MEMORY, USAGE_MEMORY_PEAK, USAGE_PIDS, USAGE_OOM_KILLS, USAGE_THROTTLED_US, USAGE_USER_US, USAGE_SYSTEM_US, LAUNCH_VALUES };
 

@@ -61,7 +61,8 @@ void box_egress_forget(struct box *b)
 
 void box_egress_network(struct box *b, const struct launch_packet *p, unsigned at)
 {
-    b->p->network = p->value[at] != 0;
+    b->p->network = p->value[at] & LAUNCH_NET_ON;
+    b->p->bundle = p->value[at] & LAUNCH_NET_BUNDLE;
     g_strlcpy(b->p->network_why, b->p->network ? "" : p->text, sizeof(b->p->network_why));
 }
 
@@ -72,6 +73,11 @@ const char *box_egress_why(const struct box *b)
     if (b->p->alive && !b->p->network)
         return b->p->network_why;
     return why;
+}
+
+bool box_has_bundle(const struct box *b)
+{
+    return b->p->bundle;
 }
 
 /* --- what has passed: egress counts from the box's start, and from zero when it was started again itself --- */

@@ -42,7 +42,7 @@ struct box_private {
     struct timeline times;
     /* box_egress.c */
     char *egress_told;                    /* name and labels, as egress was told last */
-    bool network;                         /* of this run: egress answers in it; else why not */
+    bool network, bundle;                 /* of this run: egress answers in it, else why not; the bundle of certificates is there */
     char network_why[256];
     uint64_t egress_seen;                 /* bytes of this run, as egress counted last */
     unsigned egress_run;                  /* number of the run, for answers that come late */

@@ -5,11 +5,12 @@
 #include "base/log.h"
 #include "sandbox/core/box_private.h"
 #include "sandbox/core/route.h"
+#include "sandbox/egress_client.h"
 #include "sandbox/routes.h"
 
 /* --- POST /v1/sandbox --- */
 
-struct create { struct http_call *c; struct box_config config; char name[LAUNCH_NAME]; json_t *labels, *req; };
+struct create { struct http_call *c; struct box_config config; char name[LAUNCH_NAME]; const char *from; json_t *labels, *req, *rules; struct box *b; };
 
 static void create_free(void *p)
 {
@@ -18,7 +19,40 @@ static void create_free(void *p)
     box_config_fini(&k->config);
     json_decref(k->labels);
     json_decref(k->req);
+    json_decref(k->rules);
+    box_unref(k->b);
     g_free(k);
+}
+
+/* A sandbox that was asked for with rules is not there without them. */
+static void unmade(void *arg, struct box *b, const struct fault *fault)
+{
+    struct create *k = arg;
+
+    if (fault)
+        log_warn("box=%s step=create-undo code=%s", k->b->id, fault->code);
+    http_fail(k->c, "unavailable", "the rules could not be kept, and so the sandbox '%s' was not made%s", k->b->name, fault ? " but for its workspace" : "");
+}
+
+static void ruled(void *arg, json_t *ok, const struct fault *fault, json_t *details)
+{
+    struct create *k = arg;
+
+    if (fault) {
+        log_warn("box=%s step=create-rules code=%s", k->b->id, fault->code);
+        box_delete(k->b, true, unmade, k);
+        return;
+    }
+    json_t *j = box_json(k->b);
+    json_object_set(j, "warnings", json_object_get(ok, "warnings"));
+    http_reply(k->c, 201, j);
+}
+
+static void create_named(void *arg)
+{
+    struct create *k = arg;
+
+    egress_ask(k->b->sd->egress, json_pack("{s:s,s:s,s:O}", "op", "rules_put", "box", k->b->id, "doc", k->rules), false, ruled, k);
 }
 
 static void created(void *arg, json_t *result, int fd, const struct fault *fault)
@@ -36,15 +70,31 @@ static void created(void *arg, json_t *result, int fd, const struct fault *fault
     box_config_copy(&b->config, &k->config);
     if (!box_config_is_default(&b->config))
         r = box_config_save(b);
+    k->b = box_ref(b);
     if (r)
         http_fail(k->c, "internal", "the sandbox '%s' was made, but its configuration could not be written: %s", b->name, g_strerror(-r));
+    else if (k->rules)
+        box_egress_tell(b, create_named, k);
     else
         http_reply(k->c, 201, box_json(b));
 }
 
-static void create_ask(struct create *k, struct box *source)
+static void create_ask(struct create *k)
 {
+    struct box *source = k->from ? boxes_find(http_sandboxd(k->c)->boxes, k->from) : NULL;
+
     stock_call(http_sandboxd(k->c)->stock, json_incref(k->req), source ? &source->dir_fd : NULL, source && source->dir_fd >= 0, created, k);
+}
+
+/* Before anything is made. */
+static void rules_checked(void *arg, json_t *ok, const struct fault *fault, json_t *details)
+{
+    struct create *k = arg;
+
+    if (fault)
+        http_fault(k->c, fault);
+    else
+        create_ask(k);
 }
 
 /* Native callers say what they mean; CloudflareSandboxClient sends fields of its own (docs/http.md), which change nothing here. */
@@ -68,10 +118,6 @@ static void post_sandbox(struct http_call *c)
     if (!http_unpack(c, "{s?s,s?s,s?s,s?o,s?o,s?o,s?o,s?o,s?o,s?o,s?o,s?o}", "name", &name, "from", &from, "kind", &kind, "env", &env, "limits", &limits, "idle", &idle, "rules", &rules,
                      "mounts", &mounts, "labels", &labels, "exposedPorts", &skip, "timeoutMs", &skip, "createTimeoutMs", &skip))
         return;
-    if (rules && json_object_size(rules)) {
-        http_fail(c, "not_supported", "rules: this version has no egress; a sandbox reaches no network");
-        return;
-    }
     if (mounts && json_is_array(mounts) && is_bucket(mounts)) {
         http_fail(c, "mount_error", "mounts: buckets cannot be mounted; coppice mounts snapshots and workspaces of its store, read-only: {\"source\": NAME, \"path\": PATH}");
         return;
@@ -93,7 +139,13 @@ static void post_sandbox(struct http_call *c)
     k->req = json_pack("{s:s,s:s,s:s*,s:s*,s:O*}", "verb", "create", "name", name ? name : k->name, "from", from, "kind", from ? kind : kind ? kind : "root", "labels", labels);
     if (k->req && k->config.disk_bytes)
         json_object_set_new(k->req, "quota_bytes", json_integer((json_int_t)k->config.disk_bytes));
-    create_ask(k, from ? boxes_find(http_sandboxd(c)->boxes, from) : NULL);
+    k->from = from;
+    if (rules) {
+        k->rules = json_incref(rules);
+        egress_ask(http_sandboxd(c)->egress, json_pack("{s:s,s:O}", "op", "rules_check", "doc", rules), false, rules_checked, k);
+    } else {
+        create_ask(k);
+    }
 }
 
 /* --- GET --- */
@@ -154,6 +206,14 @@ static void patch_free(void *p)
     g_free(k);
 }
 
+/* Rules for labels are judged by the new ones when the client hears of it. */
+static void patch_told(void *arg)
+{
+    struct patch *k = arg;
+
+    http_reply(k->c, 200, box_json(k->b));
+}
+
 static void patched(void *arg, json_t *result, int fd, const struct fault *fault)
 {
     struct patch *k = arg;
@@ -163,7 +223,7 @@ static void patched(void *arg, json_t *result, int fd, const struct fault *fault
     else if (!boxes_of_record(http_sandboxd(k->c)->boxes, result))
         http_fail(k->c, "internal", "the sandbox was changed, but cannot be shown");
     else
-        http_reply(k->c, 200, box_json(k->b));
+        box_egress_tell(k->b, patch_told, k);
 }
 
 static void patch_show(struct patch *k)

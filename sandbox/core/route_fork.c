@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "sandbox/core/box_private.h"
 #include "sandbox/core/route.h"
+#include "sandbox/egress_client.h"
 #include "sandbox/routes.h"
 
 enum { FORKS_AT_ONCE = 10000 };
@@ -12,7 +13,7 @@ struct forks {
     struct http_call *c;
     unsigned refs;                        /* the call's, and one for each start under way */
     struct box *source;
-    bool start, over;
+    bool start, over, ruled;              /* ruled: each has of the source's rules what a fork gets */
     struct box **made;
     struct fault *faults;                 /* of starts; code NULL: it runs */
     unsigned count, pending;
@@ -50,6 +51,8 @@ static void forks_reply(struct forks *k)
         return;
     for (unsigned i = 0; i < k->count; i++) {
         json_t *j = box_json(k->made[i]);
+        if (!k->ruled)
+            json_object_set_new(j, "rules_error", json_string("the rules of the source could not be handed on; this fork has none: PUT .../rules gives it some"));
         if (k->faults[i].code)
             json_object_set_new(j, "start_error", json_pack("{s:s,s:s}", "code", k->faults[i].code, "error", k->faults[i].text));
         json_array_append_new(all, j);
@@ -93,6 +96,32 @@ static struct box *fork_box(struct forks *k, const json_t *rec)
     return box_ref(b);
 }
 
+/* Now that they have their rules, those that are to start do. */
+static void forks_start(struct forks *k)
+{
+    k->pending = 1;
+    for (unsigned i = 0; k->start && i < k->count; i++) {
+        struct one *o = g_new(struct one, 1);
+        *o = (struct one){ k, i };
+        k->refs++;
+        k->pending++;
+        box_need(k->made[i], fork_started, o);
+    }
+    if (--k->pending == 0)
+        forks_reply(k);
+    forks_unref(k);
+}
+
+static void forks_ruled(void *arg, json_t *ok, const struct fault *fault, json_t *details)
+{
+    struct forks *k = arg;
+
+    k->ruled = !fault;
+    if (fault)
+        log_warn("box=%s step=fork-rules code=%s", k->source->id, fault->code);
+    forks_start(k);
+}
+
 static void forked(void *arg, json_t *result, int fd, const struct fault *fault)
 {
     struct forks *k = arg;
@@ -111,17 +140,15 @@ static void forked(void *arg, json_t *result, int fd, const struct fault *fault)
     for (unsigned i = 0; i < n; i++)
         if ((k->made[k->count] = fork_box(k, json_array_get(list, i))))
             k->count++;
-    k->pending = 1;
-    for (unsigned i = 0; k->start && i < k->count; i++) {
-        struct one *o = g_new(struct one, 1);
-        *o = (struct one){ k, i };
-        k->refs++;
-        k->pending++;
-        box_need(k->made[i], fork_started, o);
+    k->ruled = true;
+    if (!k->source->sd->egress) {
+        forks_start(k);
+        return;
     }
-    if (--k->pending == 0)
-        forks_reply(k);
-    forks_unref(k);
+    json_t *to = json_array();
+    for (unsigned i = 0; i < k->count; i++)
+        json_array_append_new(to, json_string(k->made[i]->id));
+    egress_ask(k->source->sd->egress, json_pack("{s:s,s:s,s:o}", "op", "fork", "from", k->source->id, "to", to), false, forks_ruled, k);
 }
 
 static void fork_box_now(struct http_call *c, struct box *b)

@@ -72,5 +72,5 @@ void slot_ready(struct slot *s);                                /* a husk waits:
 /* slot_doors.c: egress answers (TCP listens), or everything that comes is refused at once. */
 void slot_doors(struct slot *s, bool open);
 void slot_doors_close(struct slot *s);
-/* What START and LIST say of its network, in p->value[at] (1: egress answers) and p->text (why not). */
+/* What START and LIST say of its network, in p->value[at] (LAUNCH_NET_*) and p->text (why not). */
 void slot_network(const struct slot *s, struct launch_packet *p, unsigned at);

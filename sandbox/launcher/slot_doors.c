@@ -69,7 +69,7 @@ void slot_doors_close(struct slot *s)
 
 void slot_network(const struct slot *s, struct launch_packet *p, unsigned at)
 {
-    p->value[at] = s->egress != SLOT_EGRESS_NONE;
+    p->value[at] = (s->egress != SLOT_EGRESS_NONE ? LAUNCH_NET_ON : 0) | (s->bundle_number ? LAUNCH_NET_BUNDLE : 0);
     if (s->egress == SLOT_EGRESS_NONE)
         snprintf(p->text, sizeof(p->text), "%s", s->bundle_number ? s->l->egress.why : "there was no egress proxy when it started; stop it, and it has one at its next start");
 }

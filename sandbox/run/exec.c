@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "sandbox/egress_proto.h"
 #include "sandbox/http/metrics.h"
 #include "sandbox/run/exec_private.h"
 #include "sandbox/run/term_private.h"
@@ -47,6 +48,10 @@ static void env_json(GPtrArray *env, json_t *o)
         env_set(env, key, strlen(key), json_string_value(v));
 }
 
+/* What programs call the file of certificates that they trust. */
+static const char *const bundle_names[] = { "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO", "DENO_CERT", "PIP_CERT",
+                                            "AWS_CA_BUNDLE" };
+
 char **exec_environment(const struct box *b, const struct exec_request *q)
 {
     GPtrArray *env = g_ptr_array_new_with_free_func(g_free);
@@ -60,6 +65,8 @@ char **exec_environment(const struct box *b, const struct exec_request *q)
     }
     if (q->tty)
         env_put(env, "TERM=xterm-256color");
+    for (size_t i = 0; box_has_bundle(b) && i < G_N_ELEMENTS(bundle_names); i++)
+        env_set(env, bundle_names[i], strlen(bundle_names[i]), EGRESS_BUNDLE_PATH);
     env_json(env, b->config.env);
     for (char **p = q->base_env; p && *p; p++)
         env_put(env, *p);

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/wire.h"
+#include "sandbox/egress_proto.h"
 #include "sandbox/http/metrics.h"
 #include "sandbox/run/exec_private.h"
 #include "sandbox/term.h"
@@ -41,6 +42,11 @@ void box_unref(struct box *b)
 const char *box_default_user(const struct box *b)
 {
     return "user";
+}
+static bool bundle;
+bool box_has_bundle(const struct box *b)
+{
+    return bundle;
 }
 struct bed { struct box b; struct sandboxd sd; int agent; char dir[256]; uint8_t in[FRAME_MAX]; struct frame f; };
 static void on_link(void *arg, struct frame *f)
@@ -564,6 +570,28 @@ static void terminals_keep_their_names_and_are_bounded(void **state)
     assert_int_equal(with_screen, TERMS_MAX);
     bed_end(&t);
 }
+static void programs_are_told_where_the_certificates_are_unless_somebody_says_otherwise(void **state)
+{
+    struct box b = { .config.env = json_pack("{s:s,s:s}", "PIP_CERT", "/mine.pem", "A", "1") };
+    struct exec_request q = { .env = json_pack("{s:s}", "SSL_CERT_FILE", "/his.pem") };
+
+    bundle = false;
+    char **env = exec_environment(&b, &q);
+    assert_null(g_environ_getenv(env, "CURL_CA_BUNDLE"));
+    assert_string_equal(g_environ_getenv(env, "SSL_CERT_FILE"), "/his.pem");
+    g_strfreev(env);
+    bundle = true;
+    env = exec_environment(&b, &q);
+    assert_string_equal(g_environ_getenv(env, "CURL_CA_BUNDLE"), EGRESS_BUNDLE_PATH);
+    assert_string_equal(g_environ_getenv(env, "NODE_EXTRA_CA_CERTS"), EGRESS_BUNDLE_PATH);
+    assert_string_equal(g_environ_getenv(env, "PIP_CERT"), "/mine.pem");
+    assert_string_equal(g_environ_getenv(env, "SSL_CERT_FILE"), "/his.pem");
+    g_strfreev(env);
+    json_decref(b.config.env);
+    json_decref(q.env);
+    bundle = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
