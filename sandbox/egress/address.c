@@ -88,7 +88,7 @@ static enum address_class nat64_local(const uint8_t a[16])
 
     for (unsigned i = 0; i < 3; i++) {
         uint8_t v4[4] = { a[places[i][0]], a[places[i][1]], a[places[i][2]], a[places[i][3]] };
-        if (four(v4))
+        if (v4[0])                         /* 0.x.y.z: the IPv4 stands elsewhere */
             worst = worse(worst, class4(four(v4)));
     }
     return worst;

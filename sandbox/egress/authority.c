@@ -37,16 +37,6 @@ static const char *parse_port(struct slice s, uint16_t *ret)
     return NULL;
 }
 
-/* What inet_aton() and its like take for a number: digits, or 0x and hexadecimal ones. */
-static bool label_is_number(const char *p, size_t n)
-{
-    size_t i = n > 1 && p[0] == '0' && (p[1] | 0x20) == 'x' ? 2 : 0, from = i;
-
-    while (i < n && (from ? is_hex(p[i]) : is_digit(p[i])))
-        i++;
-    return i == n;
-}
-
 static const char *parse_label(const char *p, size_t n)
 {
     if (!n || n > 63)
@@ -75,7 +65,7 @@ static const char *parse_name(struct slice s, struct authority *a)
         from = i < s.n ? i + 1 : from;
     }
     last = s.p + from;
-    if (label_is_number(last, s.n - from))
+    if (is_digit(*last))                  /* no such name exists, but inet_aton() takes 127.1, 0x7f000001 and the like for addresses */
         return "a number that is not a dotted-decimal address";
     if (memchr(last, '_', s.n - from))
         return "an underscore in the last label of the name";

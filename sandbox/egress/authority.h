@@ -8,7 +8,7 @@ enum { HOST_MAX = 254, PATH_GLOB_MAX = 1024 };
 enum host_kind { HOST_NAME, HOST_V4, HOST_V6 };
 struct authority { bool tls; enum host_kind kind; char host[HOST_MAX] /* lower case, no final dot; literals in their canonical text, v6 without brackets */; uint16_t port; };
 /* "host", "host:port", "[v6]:port". default_port for a missing one. NULL, or why not (static text). A name is of letters, digits, hyphens (underscores within), labels of 1..63, at
- * least one dot (or it is "localhost": refused by the verdict, not here), no final dot but one that is dropped, its last label not a number; only dotted-decimal v4 without leading
+ * least one dot (or it is "localhost": refused by the verdict, not here), no final dot but one that is dropped, its last label not beginning with a digit and without underscores; only dotted-decimal v4 without leading
  * zeros is a literal, every other way to write a number is refused; v6 has no zone. */
 const char *authority_parse(struct slice text, bool tls, uint16_t default_port, struct authority *ret);
 bool authority_same(const struct authority *a, const struct authority *b);
