@@ -8,7 +8,7 @@
 
 #include "base/wire.h"
 
-enum { RECORD_VERSION = 1, ID_RANDOM = 10 };
+enum { RECORD_VERSION = 1, MERGE_VERSION = 2 /* of a snapshot's record with `merged`, which only a merge has */, ID_RANDOM = 10 };
 
 /* --- names and ids --- */
 
@@ -187,7 +187,7 @@ int ws_rec_decode(const uint8_t *p, size_t n, struct ws_rec *ret)
 
 void snap_rec_encode(const struct snap_rec *r, struct buf *out)
 {
-    buf_put_u8(out, RECORD_VERSION);
+    buf_put_u8(out, r->merged_count ? MERGE_VERSION : RECORD_VERSION);
     buf_put_str(out, r->id);
     buf_put_str(out, r->name);
     buf_put_str(out, r->ws_id);
@@ -200,14 +200,33 @@ void snap_rec_encode(const struct snap_rec *r, struct buf *out)
     buf_put_u8(out, (uint8_t)r->kind);
     buf_put_str(out, r->message);
     put_labels(out, &r->labels);
+    if (r->merged_count)
+        buf_put_u8(out, (uint8_t)r->merged_count);
+    for (uint32_t k = 0; k < r->merged_count; k++)
+        buf_put_str(out, r->merged[k]);
+}
+
+static bool get_merged(struct reader *r, struct snap_rec *ret)
+{
+    uint32_t n = get_u8(r);
+
+    if (!n || n > MERGED_MAX)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        get_str(r, ret->merged[i], sizeof ret->merged[i]);
+        if (!id_has_prefix(ret->merged[i], "snap-"))
+            return false;
+    }
+    ret->merged_count = n;
+    return true;
 }
 
 int snap_rec_decode(const uint8_t *p, size_t n, struct snap_rec *ret)
 {
     struct reader r = reader_of(p, n);
     struct snap_rec x = { 0 };
-    bool good = get_version(&r);
-    uint8_t cause, kind;
+    uint8_t version = get_u8(&r), cause, kind;
+    bool good = version == RECORD_VERSION || version == MERGE_VERSION;
 
     get_str(&r, x.id, sizeof x.id);
     get_str(&r, x.name, sizeof x.name);
@@ -222,9 +241,9 @@ int snap_rec_decode(const uint8_t *p, size_t n, struct snap_rec *ret)
     kind = get_u8(&r);
     x.kind = (enum ws_kind)kind;
     get_str(&r, x.message, sizeof x.message);
-    good = good && !r.bad && get_labels(&r, &x.labels);
+    good = good && !r.bad && get_labels(&r, &x.labels) && (version == RECORD_VERSION || get_merged(&r, &x));
     good = good && id_has_prefix(x.id, "snap-") && (!x.name[0] || object_name_valid(x.name)) && id_has_prefix(x.ws_id, "ws-") &&
-           object_name_valid(x.ws_name) && snap_id_or_empty(x.parent) && x.base && cause >= SNAP_USER && cause <= SNAP_AUTO && kind <= WS_HOST;
+           object_name_valid(x.ws_name) && snap_id_or_empty(x.parent) && x.base && cause >= SNAP_USER && cause <= SNAP_MERGE && kind <= WS_HOST;
     if (finish(&r, good) < 0)
         return -EUCLEAN;
     *ret = x;

@@ -7,7 +7,7 @@
 #include "base/buf.h"
 
 struct meta; struct batch;
-enum { ID_MAX = 24, LABEL_MAX = 16, LABEL_KEY_MAX = 63, LABEL_VAL_MAX = 255, MESSAGE_MAX = 1024 };
+enum { ID_MAX = 24, MERGED_MAX = 64, LABEL_MAX = 16, LABEL_KEY_MAX = 63, LABEL_VAL_MAX = 255, MESSAGE_MAX = 1024 };
 
 /* A base: an immutable state. Key 'b' id(8 BE). */
 struct base_rec {
@@ -33,7 +33,7 @@ struct ws_rec {
     char parent_snap[ID_MAX];             /* the snapshot that it stands on: forked from, its last own, or restored to; "" none */
     struct labels labels;
 };
-enum snap_cause { SNAP_USER = 1, SNAP_FORK, SNAP_IMPORT, SNAP_RESTORE, SNAP_AUTO };
+enum snap_cause { SNAP_USER = 1, SNAP_FORK, SNAP_IMPORT, SNAP_RESTORE, SNAP_AUTO, SNAP_MERGE };
 /* Key 's' id. */
 struct snap_rec {
     char id[ID_MAX], name[OBJECT_NAME_MAX + 1];      /* name "" = none */
@@ -45,6 +45,8 @@ struct snap_rec {
     enum ws_kind kind;                    /* of the workspace; 0 = not known (as WS_BARE) */
     char message[MESSAGE_MAX + 1];
     struct labels labels;
+    uint32_t merged_count;                /* of a merge: the snapshots that were merged into the parent */
+    char merged[MERGED_MAX][ID_MAX];
 };
 
 bool object_name_valid(const char *name);             /* [a-z0-9][a-z0-9._-]{0,63}, and not of the form of an id */

@@ -8,6 +8,7 @@
  * Paths: graft.c. Found and done in one hold of the gate and the workspace's lock: all or nothing, and no program sees a part of it. The kernel is
  * told after, with no lock held and the mount not held: a notification may wait for a request that is under way.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -63,7 +64,7 @@ static int restore_whole(struct store *s, struct workspace *w, struct view *v, c
         r = snap_view(s, before, &old);
     }
     if (!r && m)
-        r = restore_live(s, w, old, v, to->id, &rep->changed);
+        r = restore_live(s, w, old, v, to->id, false, &rep->changed);
     else if (!r && !(r = verb_diff(s, old, v, &times, count_change, &rep->changed)))
         r = workspace_replace(w, v, to->id);
     mount_put(m);
@@ -105,10 +106,43 @@ static bool is_covered(const char *const *paths, unsigned count, unsigned i)
     return false;
 }
 
+/* Does the path lead to this inode (0: to none)? The workspace's locks are held. */
+static bool path_is(struct workspace *w, const char *path, uint64_t ino)
+{
+    struct dirent_at at = { .ino = INO_ROOT, .type = DT_DIR };
+
+    for (;;) {
+        path += strspn(path, "/");
+        size_t n = strcspn(path, "/");
+        if (!n)
+            return at.ino == ino;
+        int r = at.type == DT_DIR ? dirent_find(w, at.ino, path, n, &at) : -ENOENT;
+        if (r)
+            return r == -ENOENT && !ino;
+        path += n;
+    }
+}
+
+/* Has the live layer anything of the inodes that lose a name? */
+static bool any_in_live(const struct graft *g)
+{
+    for (size_t i = 0; i < g->gone.count; i++) {
+        struct key k = key_simple(g->gone.v[i].ino, KEY_INODE);
+        struct map_iter it;
+        const struct map_entry *e = map_seek(g->w->live->map, &it, k.b, k.len);
+        if (e && key_ino(e->key) == g->gone.v[i].ino)
+            return true;
+    }
+    return false;
+}
+
 /* The gate and the workspace's locks are held. */
-static int graft_locked(struct graft *g, const char *const *paths, size_t count, bool may_miss, struct stales *stales)
+static int graft_locked(struct graft *g, const char *const *paths, const uint64_t *expected, size_t count, bool may_miss, struct stales *stales)
 {
     int r = g->w->broken ? -EROFS : 0;
+
+    for (size_t i = 0; expected && !r && i < count; i++)
+        r = path_is(g->w, paths[i], expected[i]) ? 0 : -EAGAIN;
 
     for (size_t i = 0; !r && i < count; i++) {
         r = graft_path(g, paths[i]);
@@ -117,6 +151,8 @@ static int graft_locked(struct graft *g, const char *const *paths, size_t count,
     }
     if (!r)
         r = graft_spread(g);
+    if (!r && expected && any_in_live(g))
+        r = -EAGAIN;
     if (!r)
         r = graft_number(g);
     if (!r)
@@ -126,7 +162,8 @@ static int graft_locked(struct graft *g, const char *const *paths, size_t count,
     return r ? r : graft_apply(g);
 }
 
-int restore_paths(struct store *s, struct workspace *w, struct view *v, const char *const *paths, size_t count, bool may_miss, uint64_t *ret_changed)
+int restore_paths(struct store *s, struct workspace *w, struct view *v, const char *const *paths, const uint64_t *expected, size_t count, bool may_miss,
+                  uint64_t *ret_changed)
 {
     struct stales stales = { 0 };
     struct graft g;
@@ -139,7 +176,7 @@ int restore_paths(struct store *s, struct workspace *w, struct view *v, const ch
     if (!r) {
         pthread_rwlock_wrlock(&w->gate);
         ws_lock(w);
-        r = graft_locked(&g, paths, count, may_miss, &stales);
+        r = graft_locked(&g, paths, expected, count, may_miss, &stales);
         ws_unlock(w);
         pthread_rwlock_unlock(&w->gate);
     }
@@ -164,7 +201,7 @@ static int restore_given(struct store *s, struct workspace *w, struct view *v, c
     for (unsigned i = 0; i < count; i++)
         if (!is_covered(paths, count, i))
             own[n++] = paths[i];
-    int r = restore_paths(s, w, v, own, n, false, &rep->changed);
+    int r = restore_paths(s, w, v, own, NULL, n, false, &rep->changed);
     free(own);
     return r;
 }

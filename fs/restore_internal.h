@@ -56,6 +56,11 @@ static inline uint64_t ref_ino(const struct graft *g, struct ref r) { return r.n
 int graft_stales(struct graft *g, struct stales *out);
 
 /* restore.c: makes these paths, none below another, as they are in v; all or nothing. may_miss: one that is on neither side is passed over. */
-int restore_paths(struct store *s, struct workspace *w, struct view *v, const char *const *paths, size_t count, bool may_miss, uint64_t *ret_changed);
-/* restore_live.c: makes a mounted workspace, whose state was `from`, what `to` is, by the paths in which they differ. */
-int restore_live(struct store *s, struct workspace *w, struct view *from, struct view *to, const char *snap_id, uint64_t *ret_changed);
+/* expected: the inode that each path leads to now, 0 for none, or NULL for whatever: if one leads elsewhere, or the live layer has anything of what is replaced, -EAGAIN. */
+int restore_paths(struct store *s, struct workspace *w, struct view *v, const char *const *paths, const uint64_t *expected, size_t count, bool may_miss,
+                  uint64_t *ret_changed);
+/* restore_live.c: makes a mounted workspace, whose state was `from`, what `to` is, by the paths in which they differ. unchanged: only if none of them was changed since `from`,
+ * which was frozen then: else -EAGAIN. */
+int restore_live(struct store *s, struct workspace *w, struct view *from, struct view *to, const char *snap_id, bool unchanged, uint64_t *ret_changed);
+/* Makes the extended attributes of one inode those of another. */
+int xattrs_copy(struct workspace *from, uint64_t src, struct workspace *to, uint64_t dst);

@@ -233,6 +233,13 @@ static int xattr_remove(struct workspace *w, uint64_t ino, const char *name, con
     return ws_removexattr(w, ino, name);
 }
 
+int xattrs_copy(struct workspace *from, uint64_t src, struct workspace *to, uint64_t dst)
+{
+    int r = each_xattr(to, dst, xattr_remove, to, dst);
+
+    return r ? r : each_xattr(from, src, xattr_set, to, dst);
+}
+
 /* One that is gone again meanwhile, or something else, is left alone. */
 static int restore_dir(struct live *l, struct workspace *old, uint64_t src, struct workspace *w, struct mount *m)
 {
@@ -251,11 +258,8 @@ static int restore_dir(struct live *l, struct workspace *old, uint64_t src, stru
     buf_fini(&path);
     if (r == -ENOENT || r == -ENOTDIR || (r == 0 && !inode_is_dir(&have)))
         return 0;
-    if (!r && (have.flags | in.flags) & INODE_XATTRS) {
-        r = each_xattr(w, ino, xattr_remove, w, ino);
-        if (!r)
-            r = each_xattr(old, src, xattr_set, w, ino);
-    }
+    if (!r && (have.flags | in.flags) & INODE_XATTRS)
+        r = xattrs_copy(old, src, w, ino);
     if (!r)
         r = ws_setattr(w, ino, valid, &in, &out);
     if (m)
@@ -283,8 +287,33 @@ static void stand_on(struct workspace *w, const char *snap_id)
     pthread_mutex_unlock(&w->lock);
 }
 
-static int restore_found(struct store *s, struct live *l, struct workspace *w, struct workspace *old, struct view *to, uint64_t *ret_changed)
+/* What the paths led to before: owned, or NULL. */
+static uint64_t *inodes_before(struct store *s, struct view *from, char *const *paths, size_t count)
 {
+    uint64_t *v = mem_zalloc((count + 1) * sizeof *v);
+    struct workspace *w = NULL;
+    struct inode in;
+    int r = v ? workspace_open_view(s, from, &w) : -ENOMEM;
+
+    for (size_t i = 0; !r && i < count; i++) {
+        r = ws_path(w, paths[i], &v[i], &in);
+        if (r == -ENOENT || r == -ENOTDIR) {
+            v[i] = 0;
+            r = 0;
+        }
+    }
+    workspace_unref(w);
+    if (r) {
+        free(v);
+        v = NULL;
+    }
+    return v;
+}
+
+/* from: NULL, or what was there before has to be still. */
+static int restore_found(struct store *s, struct live *l, struct workspace *w, struct workspace *old, struct view *from, struct view *to, uint64_t *ret_changed)
+{
+    uint64_t *before = NULL;
     uint64_t inodes, distinct = 0;
     size_t count = 0;
     char **own = mem_alloc(l->paths.count * sizeof *own);
@@ -297,14 +326,15 @@ static int restore_found(struct store *s, struct live *l, struct workspace *w, s
     if (!r)
         r = own ? paths_reduce(l, own, &count, &distinct) : -ENOMEM;
     if (!r)
-        r = restore_paths(s, w, to, (const char *const *)own, count, true, &inodes);
+        r = from && !(before = inodes_before(s, from, own, count)) ? -ENOMEM : restore_paths(s, w, to, (const char *const *)own, before, count, true, &inodes);
     if (!r)
         r = restore_dirs(l, w, old);
+    free(before);
     free(own);
     return r;
 }
 
-int restore_live(struct store *s, struct workspace *w, struct view *from, struct view *to, const char *snap_id, uint64_t *ret_changed)
+int restore_live(struct store *s, struct workspace *w, struct view *from, struct view *to, const char *snap_id, bool unchanged, uint64_t *ret_changed)
 {
     struct live l = { .dirs_seen = ino_map_new() };
     struct workspace *old = NULL;
@@ -323,7 +353,7 @@ int restore_live(struct store *s, struct workspace *w, struct view *from, struct
     side_init(&l.b, s->nodes, &b);
     r = tree_diff(s->nodes, &a, &b, key_changed, &l);
     if (!r)
-        r = restore_found(s, &l, w, old, to, ret_changed);
+        r = restore_found(s, &l, w, old, unchanged ? from : NULL, to, ret_changed);
     if (!r) {
         stand_on(w, snap_id);
         r = workspace_commit(w);

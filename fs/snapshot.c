@@ -86,6 +86,8 @@ static int snapshot_held(struct store *s, struct workspace *w, const struct snap
         strcpy(snap.message, a->message);
     if (a->labels)
         snap.labels = *a->labels;
+    for (unsigned i = 0; i < a->merged_count; i++)
+        memcpy(snap.merged[snap.merged_count++], a->merged[i], ID_MAX);
     uint64_t synced = w->synced_ns;
     r = workspace_freeze(w, &x.extra, &v, &t->held_ns);
     t->sync_ns = w->synced_ns - synced;
@@ -105,7 +107,7 @@ int verb_snapshot(struct store *s, struct workspace *w, const struct snapshot_ar
     struct name_hold h;
     int r = labels_check(a->labels);
 
-    if (r < 0 || (named && !object_name_valid(a->name)) || (a->message && strlen(a->message) > MESSAGE_MAX))
+    if (r < 0 || a->merged_count > MERGED_MAX || (named && !object_name_valid(a->name)) || (a->message && strlen(a->message) > MESSAGE_MAX))
         return -EINVAL;
     if (w->readonly)
         return -EROFS;

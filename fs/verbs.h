@@ -15,7 +15,7 @@ int object_find(struct store *s, const char *name, struct object *ret);
 struct create_args { const char *name; enum ws_kind kind; uint64_t quota_bytes, quota_inodes; const char *from; /* object or NULL */ const struct labels *labels; };
 /* -EEXIST name in use; -EINVAL bad name; -ENOENT from. */
 int verb_create(struct store *s, const struct create_args *a, struct ws_rec *ret);
-struct snapshot_args { const char *name; enum snap_cause cause; const char *message; const struct labels *labels; };
+struct snapshot_args { const char *name; enum snap_cause cause; const char *message; const struct labels *labels; const char (*merged)[ID_MAX]; unsigned merged_count; };
 /* flush: the kernel's dirty pages into the daemon (filled by the caller); sync: file data from the daemon to the disk; held: programs could change nothing. */
 struct snapshot_timing { uint64_t flush_ns, sync_ns, held_ns, total_ns; };
 /* w may be mounted or not. -EEXIST: the workspace has a snapshot of this name. timing may be NULL. */

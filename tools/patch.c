@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "tools/linediff.h"
+#include "base/linediff.h"
 #include "tools/text.h"
 
 enum { CONTEXT = 3 };

@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
-#include "tools/linediff.h"
+#include "base/linediff.h"
 #include "tools/patch.h"
 #include "tools/text.h"
 

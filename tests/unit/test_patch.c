@@ -15,7 +15,7 @@
 
 #include "base/buf.h"
 #include "tools/graph.h"
-#include "tools/linediff.h"
+#include "base/linediff.h"
 #include "tools/patch.h"
 #include "tools/text.h"
 

@@ -1,7 +1,7 @@
 /* Lines become numbers (equal lines, equal numbers), what is the same at both ends is cut off, and the middle is halved by the
  * bidirectional search of Myers' paper: paths of edit length d are grown from both ends until two meet, and both halves are done in turn.
  * Work is O((N+M)D) and memory O(N+M). When d passes COST_MAX the furthest forward path is taken for the meeting point. */
-#include "tools/linediff.h"
+#include "base/linediff.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ struct work { const uint32_t *a, *b; bool *del, *add; int64_t *v1, *v2; };
 
 /* --- lines to numbers --- */
 
-static int split(const uint8_t *p, size_t n, struct text *t)
+static int split(const uint8_t *p, size_t n, struct lines *t)
 {
     size_t lines = 0, i = 0;
 
@@ -62,7 +62,7 @@ static uint32_t number_of(struct names *t, const struct line *l)
     return t->number[i];
 }
 
-static int number_all(const struct text *a, const struct text *b, uint32_t *na, uint32_t *nb)
+static int number_all(const struct lines *a, const struct lines *b, uint32_t *na, uint32_t *nb)
 {
     size_t size = 16;
 
