@@ -10,9 +10,10 @@
  *   {op:"rules_get", box}                    -> {revision, rules (docs/egress.md 2), warnings}
  *   {op:"rules_put", box, doc, if_revision?} -> the same; conflict: code precondition_failed, details {revision}. Durable and in force for new requests when it answers
  *   {op:"rules_patch", box, add?, remove?, default?, if_revision?}     remove: names of rules
+ *   {op:"rules_check", doc}                 -> {warnings}, or the error of rules_put; nothing is changed
  *   {op:"fork", from, to: [box...]}          what forks get (policy_for_fork)
  *   {op:"forget", box}                       it was deleted
- *   {op:"secret_put", name, value, hosts?, plain_http?}, {op:"secret_delete", name}, {op:"secret_list"}
+ *   {op:"secret_put", name, value, hosts?, plain_http?}, {op:"secret_delete", name}, {op:"secret_list"}      -> {secrets: [{name, hosts?, plain_http, created, updated, usable}]}
  *   {op:"log", box?, since?, follow}         -> events {event: {...}} (docs/egress.md 5), then ok when not follow. {op:"cancel", of: tag}
  *   {op:"usage", box}                        -> {requests, denied, bytes_up, bytes_down, connections}
  *   {op:"status"}                            -> {boxes, connections, threads, ca: {subject, not_after, sha256}, secrets, key: "file" | "memory", resolver, roots} */

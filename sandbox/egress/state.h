@@ -28,7 +28,7 @@ void box_view_unref(const struct box_view *v);             /* NULL is fine */
  * view anew and asks policy_still_allows() (E43). */
 uint64_t state_generation(const struct state *s);
 
-/* The ops box, rules_get, rules_put, rules_patch, fork, forget, secret_put, secret_delete, secret_list of sandbox/egress_proto.h. *ret: {"ok": ...} or {"error": {"code", "text", "details"?}},
+/* The ops box, rules_get, rules_put, rules_patch, rules_check, fork, forget, secret_put, secret_delete, secret_list of sandbox/egress_proto.h. *ret: {"ok": ...} or {"error": {"code", "text", "details"?}},
  * owned, without the tag. Durable when it returns. 0; 1: not one of these ops (*ret untouched); -ENOMEM. May wait for the disk. */
 int state_op(struct state *s, json_t *req, json_t **ret);
 json_t *state_error(const char *code, json_t *details /* taken, NULL */, const char *fmt, ...) __attribute__((format(printf, 3, 4)));    /* {"error": ...} for others who answer on that line */
