@@ -10,8 +10,9 @@
 #include "tools/tool_runner.h"
 
 /* The default port may be another store's: then there is the socket. One that was asked for must be had. */
-static int runner_up(struct tool *t, const char *listen, bool any, bool tcp)
+static int runner_up(struct tool *t, struct runner_start how, bool tcp)
 {
+    const char *listen = how.listen;
     char why[2048];
     int dir = -1;
 
@@ -21,12 +22,17 @@ static int runner_up(struct tool *t, const char *listen, bool any, bool tcp)
     }
     bool runs = !runner_find(t, &dir, NULL);
     close_p(&dir);
+    if (runs && (listen || how.secret_key || how.upstream_roots || how.resolver))
+        return tool_fail("the runner runs already; `coppice down` first, then `up` with these options");
     if (runs)
-        return listen ? tool_fail("the runner runs already; `coppice down` first, then `up --listen %s`", listen) : 0;
-    int r = runner_start(t, tcp ? listen ? listen : RUNNER_LISTEN : NULL, any, 0, why, sizeof(why));
+        return 0;
+    if (tcp && !listen)
+        how.listen = RUNNER_LISTEN;
+    int r = runner_start(t, &how, why, sizeof(why));
     if (r && tcp && !listen && strstr(why, "cannot listen on")) {
         fprintf(stderr, "coppice: %s; it is reached by its socket only (--listen names another address)\n", why);
-        r = runner_start(t, NULL, false, 0, why, sizeof(why));
+        how.listen = NULL;
+        r = runner_start(t, &how, why, sizeof(why));
     }
     return r ? tool_fail("cannot start the runner of sandboxes: %s", why) : 0;
 }
@@ -61,17 +67,20 @@ static void print_how(struct tool *t)
 
 int cmd_up(struct tool *t, int argc, char **argv)
 {
-    bool any = false, no_tcp = false, store_only = false;
-    const char *listen = NULL;
+    struct runner_start how = { 0 };
+    bool no_tcp = false, store_only = false;
     const struct arg_option options[] = {
-        { "listen", 0, .val = &listen }, { "listen-any", 0, .flag = &any }, { "no-tcp", 0, .flag = &no_tcp }, { "store-only", 0, .flag = &store_only }, { 0 },
+        { "listen", 0, .val = &how.listen }, { "listen-any", 0, .flag = &how.listen_any }, { "no-tcp", 0, .flag = &no_tcp }, { "store-only", 0, .flag = &store_only },
+        { "secret-key", 0, .val = &how.secret_key }, { "upstream-roots", 0, .val = &how.upstream_roots }, { "resolver", 0, .val = &how.resolver }, { 0 },
     };
     struct args a;
     json_t *ans;
 
     int r = args_parse(t, "up", argc, argv, options, 0, 0, &a);
-    if (!r && listen && (no_tcp || store_only))
+    if (!r && how.listen && (no_tcp || store_only))
         r = args_usage("up", "--listen goes neither with --no-tcp nor with --store-only");
+    if (!r && store_only && (how.secret_key || how.upstream_roots || how.resolver))
+        r = args_usage("up", "--secret-key, --upstream-roots and --resolver are for sandboxes: not with --store-only");
     if (r)
         return r;
     if (snap_connect(t->store, &t->client)) {
@@ -84,7 +93,7 @@ int cmd_up(struct tool *t, int argc, char **argv)
     if (r)
         return r;
     if (!store_only)
-        r = runner_up(t, listen, any, !no_tcp);
+        r = runner_up(t, how, !no_tcp);
     json_object_set_new(ans, "runner", runner_json(t));
     if (t->json) {
         tool_print_json(ans);

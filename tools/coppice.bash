@@ -55,7 +55,7 @@ _coppice() {
             code) options="--language --context --eval --new --timeout --output" ;;
             shell) options="--user --session" ;;
             cp) options="--user" ;;
-            up) options="--listen --listen-any --no-tcp --store-only" ;;
+            up) options="--listen --listen-any --no-tcp --store-only --secret-key --upstream-roots --resolver" ;;
             mount) options="-o" ;;
             umount) options="--lazy" ;;
             snapshot) options="-m --message --label" ;;

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "snapshotd/snap_start.h"
+#include "tools/runner_config.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -71,8 +72,8 @@ static int why_not(char *why, size_t size, int err, const char *what, const char
     return err;
 }
 
-/* Paths of the five programs, owned. */
-struct programs { char *launcher, *snapshotd, *sandboxd, *agent, *tar; };
+/* Paths of the programs, owned. egress is NULL where it was not built: then sandboxes have no network, and say so. */
+struct programs { char *launcher, *snapshotd, *sandboxd, *agent, *tar, *egress; };
 
 static void programs_fini(struct programs *p)
 {
@@ -81,6 +82,7 @@ static void programs_fini(struct programs *p)
     free(p->sandboxd);
     free(p->agent);
     free(p->tar);
+    free(p->egress);
 }
 
 static int programs_find(struct programs *p, char *why, size_t size)
@@ -93,20 +95,30 @@ static int programs_find(struct programs *p, char *why, size_t size)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (!(*names[i].at = tool_program(names[i].in_build, names[i].name)))
             return why_not(why, size, -ENOENT, names[i].name, "this program is neither beside the command nor in $PATH");
+    p->egress = tool_program("sandbox/egress/egress", "egress");
     return 0;
 }
 
-static int launch(struct tool *t, const char *listen, bool any, unsigned idle_exit_s, char *why, size_t size)
+static int launch(struct tool *t, const struct runner_start *how, const struct runner_config *c, char *why, size_t size)
 {
     _cleanup_(programs_fini) struct programs p = { 0 };
     char idle[24];
-
     int r = programs_find(&p, why, size);
+
     if (r)
         return r;
-    snprintf(idle, sizeof(idle), "%u", idle_exit_s);
-    const char *argv[] = { p.launcher, "--store", t->store, "--snapshotd", p.snapshotd, "--sandboxd", p.sandboxd, "--agent", p.agent, "--tar", p.tar,
-                           "--idle-exit", idle, listen ? "--listen" : NULL, listen, any ? "--listen-any" : NULL, NULL };
+    snprintf(idle, sizeof(idle), "%u", how->idle_exit_s);
+    const char *argv[24] = { p.launcher, "--store", t->store, "--snapshotd", p.snapshotd, "--sandboxd", p.sandboxd, "--agent", p.agent, "--tar", p.tar, "--idle-exit", idle };
+    const char *const more[][2] = { { "--egress", p.egress }, { "--secret-key", c->secret_key }, { "--upstream-roots", c->upstream_roots }, { "--resolver", c->resolver },
+                                    { "--listen", how->listen } };
+    unsigned n = 13;
+    for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++)
+        if (more[i][1] && more[i][1][0]) {
+            argv[n++] = more[i][0];
+            argv[n++] = more[i][1];
+        }
+    if (how->listen_any)
+        argv[n++] = "--listen-any";
     r = start_daemon(argv, why, size);
     if (r && r != -ECONNREFUSED)
         return why_not(why, size, r, p.launcher, strerror(-r));
@@ -115,7 +127,31 @@ static int launch(struct tool *t, const char *listen, bool any, unsigned idle_ex
     return r;
 }
 
-int runner_start(struct tool *t, const char *listen, bool listen_any, unsigned idle_exit_s, char *ret_why, size_t why_size)
+/* What is kept, and over it what is said now. */
+static int settings(int dir, const struct runner_start *how, struct runner_config *c, char *why, size_t size)
+{
+    const struct { const char *said; char *at; } said[] = { { how->secret_key, c->secret_key }, { how->upstream_roots, c->upstream_roots }, { how->resolver, c->resolver } };
+    int r = runner_config_load(dir, c, why, size);
+
+    for (size_t i = 0; !r && i < sizeof(said) / sizeof(said[0]); i++)
+        if (said[i].said && (r = runner_config_set(said[i].at, said[i].said)))
+            why_not(why, size, r, said[i].said, strerror(-r));
+    return r;
+}
+
+static int configured(struct tool *t, int dir, const struct runner_start *how, char *why, size_t size)
+{
+    struct runner_config c;
+    int r = settings(dir, how, &c, why, size);
+
+    if (!r)
+        r = launch(t, how, &c, why, size);
+    if (!r && (how->secret_key || how->upstream_roots || how->resolver) && (r = runner_config_save(dir, &c)))
+        why_not(why, size, r, "it runs, but its options could not be kept for later starts", strerror(-r));
+    return r;
+}
+
+int runner_start(struct tool *t, const struct runner_start *how, char *ret_why, size_t why_size)
 {
     _cleanup_free_ char *p = NULL;
     _cleanup_close_ int found = -1;
@@ -133,7 +169,7 @@ int runner_start(struct tool *t, const char *listen, bool listen_any, unsigned i
     while (flock(lock, LOCK_EX))
         if (errno != EINTR)
             return why_not(ret_why, why_size, -errno, p, strerror(errno));
-    return runner_find(t, &found, NULL) ? launch(t, listen, listen_any, idle_exit_s, ret_why, why_size) : 0;
+    return runner_find(t, &found, NULL) ? configured(t, dir, how, ret_why, why_size) : 0;
 }
 
 int runner_need(struct tool *t, int *ret_dir)
@@ -151,7 +187,7 @@ int runner_need(struct tool *t, int *ret_dir)
     r = tool_open(t, NEED_CREATE);
     if (r)
         return r;
-    if (runner_start(t, NULL, false, IDLE_EXIT_S, why, sizeof(why)))
+    if (runner_start(t, &(struct runner_start){ .idle_exit_s = IDLE_EXIT_S }, why, sizeof(why)))
         return tool_fail("cannot start the runner of sandboxes: %s", why);
     r = runner_find(t, ret_dir, NULL);
     if (r == -ECONNREFUSED)
