@@ -21,6 +21,9 @@ struct box_config {                       /* box/ID.json; written atomically */
     uint64_t disk_bytes;                  /* quota of the workspace, 0: none */
     double freeze_s, sleep_s;             /* of idleness; 0: never. Defaults 60 and 900 */
     double timeout_s;                     /* wall time of one run of the sandbox, 0: none */
+    double until_s;                       /* unix time at which it sleeps, whatever it does; 0: none. With e2b: of this sandbox alone, box_config_copy() leaves them */
+    json_t *previews;                     /* what is kept of its previews (preview/keep.h), or NULL; of this sandbox alone as well */
+    json_t *e2b;                          /* what the E2B API keeps of it (e2b/state.h), or NULL */
 };
 struct box {
     struct sandboxd *sd;
@@ -56,6 +59,8 @@ void box_sleep(struct box *b, bool snapshot, box_fn *fn, void *arg);
 /* The workspace and its unnamed snapshots; with_snapshots: the named ones too, else they make it fail with not_empty (it is asleep then). */
 void box_delete(struct box *b, bool with_snapshots, box_fn *fn, void *arg);
 const char *box_state_name(enum box_state s);   /* "asleep", "starting", "running", "freezing", "frozen", ... */
+/* box/ID.json is written anew: 0 or -errno; atomic and durable. */
+int box_config_save(struct box *b);
 /* The public description (interfaces.md 3). Owned. */
 json_t *box_json(const struct box *b);
 /* All names are [a-z0-9][a-z0-9._-]{0,63}; made-up ones are 26 characters of base32 (bridge). */
@@ -70,6 +75,7 @@ struct box_hooks {
     void (*started)(struct box *b);       /* link is ready; the agent's EXEC_STATE frames follow through frame() (after adoption, or none); the state is still BOX_STARTING */
     void (*frame)(struct box *b, struct frame *f);    /* a frame of the agent that is not an answer to an agent_link_ask */
     void (*stopping)(struct box *b);      /* link is about to go (or went): end everything that waits for it, with a reason: box_last_error() or that it was stopped */
+    void (*changed)(struct box *b, const char *reason);       /* its tree was changed from outside ("restored"); it may run */
     void (*deleted)(struct box *b);       /* the workspace is gone: forget what was kept of it. May be NULL, as all of these */
     void (*freed)(struct box *b);         /* nobody holds it any more: free `execs` and `sessions` */
 };

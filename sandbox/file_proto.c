@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 
-enum { FLAGS_ALL = FILE_NOFOLLOW | FILE_PARENTS | FILE_RECURSIVE | FILE_EXCL | FILE_APPEND | FILE_ADDRESS | FILE_REPLACE };
+enum { FLAGS_ALL = FILE_NOFOLLOW | FILE_PARENTS | FILE_RECURSIVE | FILE_EXCL | FILE_APPEND | FILE_ADDRESS | FILE_REPLACE | FILE_ATTRS };
 
 void file_request_put(struct buf *b, const struct file_request *q)
 {
@@ -84,7 +84,7 @@ int file_request_get(struct reader *r, struct file_request *ret)
     ret->depth = get_u32(r);
     get_str(r, ret->path, sizeof ret->path);
     get_str(r, ret->path2, sizeof ret->path2);
-    if (r->bad || ret->op < FILE_STAT || ret->op > FILE_TREE_IN || ret->flags & ~(uint32_t)FLAGS_ALL || ret->depth > FILE_DEPTH_MAX)
+    if (r->bad || ret->op < FILE_STAT || ret->op > FILE_ENTRY || ret->flags & ~(uint32_t)FLAGS_ALL || ret->depth > FILE_DEPTH_MAX)
         return -EBADMSG;
     return extra_get(r, ret);
 }

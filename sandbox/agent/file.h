@@ -40,6 +40,10 @@ int file_address(int fd, char ret[FILE_ADDRESS_MAX]);
 int file_copy_data(int from, int to, off_t *from_off, off_t *to_off);        /* to the end of from; extents are shared where the file system can */
 void file_copy_xattrs(int from, int to);                                     /* user.*; what cannot be set is left out */
 
+/* --- file_attrs.c --- */
+int file_attrs_set(int fd, char **pairs, unsigned count);                    /* "user.NAME=VALUE" each. 0; -EBADMSG; -errno */
+void file_attrs_put(struct buf *b, int dir, const char *name);               /* as an entry has them; none where they cannot be read. name "": dir itself, an O_PATH descriptor */
+
 /* --- file_walk.c: a tree in order of names, each directory before its entries; no recursion, no symlink followed, nothing opened but directories. --- */
 struct file_at { int dir; const char *name, *path; struct stat st; unsigned depth; void *parent, **ret_own; };
 /* path: relative to the top. own: what entry() left in *ret_own for the directory that it is in. 0: go on (and into a directory); 1: but not into this one; -errno. */
@@ -50,5 +54,5 @@ int file_walk(int top, unsigned depth_max, void *top_own, file_walk_entry *entry
 /* --- the operations: 0, or -errno with j->step; the head is theirs to send on success --- */
 int file_op_stat(struct file_job *j), file_op_mkdir(struct file_job *j), file_op_chmod(struct file_job *j), file_op_move(struct file_job *j);
 int file_op_read(struct file_job *j), file_op_write(struct file_job *j), file_op_list(struct file_job *j), file_op_remove(struct file_job *j), file_op_copy(struct file_job *j);
-int file_op_tree_out(struct file_job *j), file_op_tree_in(struct file_job *j);
+int file_op_tree_out(struct file_job *j), file_op_tree_in(struct file_job *j), file_op_entry(struct file_job *j);
 int file_remove_at(int dir, const char *name);                               /* with all that is in it */

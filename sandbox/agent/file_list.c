@@ -1,4 +1,4 @@
-/* LIST: the entries of a directory, and of those below it to the depth asked for. */
+/* LIST and ENTRY: the entries of a directory, and of those below it to the depth asked for. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -24,7 +24,7 @@ static int entry(void *arg, struct file_at *at)
     struct file_stat s;
     char target[FILE_PATH_MAX];
     ssize_t n = S_ISLNK(at->st.st_mode) ? readlinkat(at->dir, at->name, target, sizeof target - 1) : 0;
-    int r = flush(l, 2 * 65536 + 256);
+    int r = flush(l, 2 * 65536 + 256 + FILE_ATTR_BYTES + 4 * FILE_ATTRS_MAX);
 
     if (r)
         return r;
@@ -33,7 +33,33 @@ static int entry(void *arg, struct file_at *at)
     buf_put_str(&l->out, at->path);
     file_stat_put(&l->out, &s);
     buf_put_str(&l->out, target);
+    if (l->j->q.flags & FILE_ATTRS)
+        file_attrs_put(&l->out, at->dir, at->name);
     return buf_err(&l->out);
+}
+
+/* A symlink's own target is read from its O_PATH descriptor by the empty name. */
+int file_op_entry(struct file_job *j)
+{
+    struct list l = { .j = j };
+    struct file_stat s;
+    struct file_at at = { .name = "", .path = "" };
+    _cleanup_close_ int fd = file_find(AT_FDCWD, j->q.path, false);
+
+    j->step = "stat";
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &at.st) < 0)
+        return -errno;
+    at.dir = fd;
+    file_stat_fill(&s, &at.st);
+    int r = file_head(j, &s);
+    if (!r)
+        r = entry(&l, &at);
+    if (!r)
+        r = flush(&l, FILE_CHUNK_MAX);
+    buf_fini(&l.out);
+    return r ? r : file_chunk(j, NULL, 0);
 }
 
 int file_op_list(struct file_job *j)

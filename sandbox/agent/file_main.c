@@ -48,6 +48,7 @@ static int run(struct file_job *j)
     case FILE_CHMOD: return file_op_chmod(j);
     case FILE_TREE_OUT: return file_op_tree_out(j);
     case FILE_TREE_IN: return file_op_tree_in(j);
+    case FILE_ENTRY: return file_op_entry(j);
     }
     return -EBADMSG;
 }

@@ -161,6 +161,8 @@ static int commit(struct file_job *j, const struct target *t, struct fresh *f)
         r = append(f, old);
     if (!r)
         r = attributes(j, f->fd, old, &st);
+    if (!r && j->q.extra_count > 1)
+        r = file_attrs_set(f->fd, j->q.extra + 1, j->q.extra_count - 1);
     if (!r && syscall(SYS_renameat2, t->dir, f->name, t->dir, t->name, j->q.flags & FILE_EXCL ? 1 /* RENAME_NOREPLACE */ : 0) < 0)
         r = -errno;
     return r;
@@ -175,8 +177,6 @@ int file_op_write(struct file_job *j)
     int old = -1, r;
 
     j->step = "path";
-    if (j->q.extra_count > 1)
-        return -EBADMSG;
     if ((r = file_locate(j->q.path, !(j->q.flags & FILE_NOFOLLOW), j->q.flags & FILE_PARENTS, &t.dir, t.name)) < 0)
         return r == -EINVAL ? -EISDIR : r;
     j->step = "open";

@@ -26,6 +26,8 @@ void box_config_fini(struct box_config *c)
     json_decref(c->env);
     json_decref(c->labels);
     json_decref(c->mounts);
+    json_decref(c->e2b);
+    json_decref(c->previews);
     *c = (struct box_config){ 0 };
 }
 
@@ -36,15 +38,16 @@ bool box_config_is_default(const struct box_config *c)
 
     box_config_init(&d);
     same = json_equal(c->env, d.env) && json_equal(c->mounts, d.mounts) && !memcmp(&c->limits, &d.limits, sizeof(d.limits)) && c->freeze_s == d.freeze_s &&
-           c->sleep_s == d.sleep_s && c->timeout_s == d.timeout_s;
+           c->sleep_s == d.sleep_s && c->timeout_s == d.timeout_s && !c->until_s && !c->e2b && !c->previews;
     box_config_fini(&d);
     return same;
 }
 
 void box_config_copy(struct box_config *to, const struct box_config *from)
 {
-    json_t *labels = to->labels;
+    json_t *labels = to->labels, *e2b = to->e2b, *previews = to->previews;
     uint64_t quota = to->disk_bytes;
+    double until = to->until_s;
 
     json_decref(to->env);
     json_decref(to->mounts);
@@ -53,6 +56,9 @@ void box_config_copy(struct box_config *to, const struct box_config *from)
     to->mounts = json_deep_copy(from->mounts);
     to->labels = labels;
     to->disk_bytes = quota;
+    to->e2b = e2b;
+    to->previews = previews;
+    to->until_s = until;
 }
 
 /* --- the API's shape --- */
@@ -220,12 +226,20 @@ static json_t *file_json(const struct box *b)
 {
     const struct box_private *p = b->p;
 
-    return json_pack("{s:i,s:O,s:O,s:{s:I,s:I,s:I,s:I,s:I},s:f,s:f,s:f,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I}}", "version", CONFIG_VERSION, "env", b->config.env, "mounts", b->config.mounts, "limits",
+    json_t *j = json_pack("{s:i,s:O,s:O,s:{s:I,s:I,s:I,s:I,s:I},s:f,s:f,s:f,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I}}", "version", CONFIG_VERSION, "env", b->config.env, "mounts", b->config.mounts, "limits",
                      "memory_bytes", (json_int_t)b->config.limits.memory_bytes, "tmp_bytes", (json_int_t)b->config.limits.tmp_bytes, "pids", (json_int_t)b->config.limits.pids, "cpu_milli",
                      (json_int_t)b->config.limits.cpu_milli, "cpu_weight", (json_int_t)b->config.limits.cpu_weight, "freeze_s", b->config.freeze_s, "sleep_s", b->config.sleep_s,
                      "timeout_s", b->config.timeout_s, "usage", "cpu_us", (json_int_t)b->cpu_before_us, "egress_bytes", (json_int_t)b->egress_bytes, "ran_ns", (json_int_t)p->ran_ns,
                      "frozen_ns", (json_int_t)p->frozen_ns, "slept_s", (json_int_t)p->slept_s, "asleep_since", (json_int_t)p->asleep_since, "oom_kills",
                      (json_int_t)p->oom_kills_before);
+
+    if (j && b->config.until_s > 0)
+        json_object_set_new(j, "until_s", json_real(b->config.until_s));
+    if (j && b->config.previews)
+        json_object_set(j, "previews", b->config.previews);
+    if (j && b->config.e2b)
+        json_object_set(j, "e2b", b->config.e2b);
+    return j;
 }
 
 int box_config_save(struct box *b)
@@ -294,22 +308,29 @@ static int parse(struct box *b, json_t *j)
 {
     struct box_config c;
     struct fault f;
-    json_t *env, *mounts;
+    json_t *env, *mounts, *e2b = NULL, *previews = NULL;
+    double until = 0;
     json_int_t memory, tmp, pids, milli, weight, cpu, egress, ran, frozen, slept, since, ooms;
     int version;
 
     box_config_init(&c);
-    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:i,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:I},s:F,s:F,s:F,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I}}", "version", &version, "env", &env, "mounts", &mounts, "limits",
+    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:i,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:I},s:F,s:F,s:F,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I},s?F,s?o,s?o}", "version", &version, "env", &env, "mounts", &mounts, "limits",
                        "memory_bytes", &memory, "tmp_bytes", &tmp, "pids", &pids, "cpu_milli", &milli, "cpu_weight", &weight, "freeze_s", &c.freeze_s, "sleep_s", &c.sleep_s, "timeout_s",
-                       &c.timeout_s, "usage", "cpu_us", &cpu, "egress_bytes", &egress, "ran_ns", &ran, "frozen_ns", &frozen, "slept_s", &slept, "asleep_since", &since, "oom_kills", &ooms) ||
+                       &c.timeout_s, "usage", "cpu_us", &cpu, "egress_bytes", &egress, "ran_ns", &ran, "frozen_ns", &frozen, "slept_s", &slept, "asleep_since", &since, "oom_kills", &ooms, "until_s", &until,
+                       "e2b", &e2b, "previews", &previews) ||
         version != CONFIG_VERSION || !box_config_set(&c, env, NULL, NULL, mounts, &f) || memory < 0 || tmp < 0 || pids < 1 || pids > 1 << 20 || milli < 0 || milli > 1024000 || weight < 1 ||
-        weight > 10000 || !(c.freeze_s >= 0) || !(c.sleep_s >= 0) || !(c.timeout_s >= 0)) {
+        weight > 10000 || !(c.freeze_s >= 0) || !(c.sleep_s >= 0) || !(c.timeout_s >= 0) || !(until >= 0) || (e2b && !json_is_object(e2b)) || (previews && !json_is_object(previews))) {
         box_config_fini(&c);
         return -EBADMSG;
     }
     c.limits = (struct launch_limits){ .memory_bytes = (uint64_t)memory, .tmp_bytes = (uint64_t)tmp, .pids = (uint32_t)pids, .cpu_milli = (uint32_t)milli, .cpu_weight = (uint32_t)weight };
     box_config_copy(&b->config, &c);
     box_config_fini(&c);
+    json_decref(b->config.e2b);
+    b->config.e2b = json_incref(e2b);
+    json_decref(b->config.previews);
+    b->config.previews = json_incref(previews);
+    b->config.until_s = until;
     b->cpu_before_us = (uint64_t)cpu;
     b->egress_bytes = (uint64_t)egress;
     b->p->ran_ns = (uint64_t)ran;

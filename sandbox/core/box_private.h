@@ -98,7 +98,6 @@ bool box_config_is_default(const struct box_config *c);
 void box_config_copy(struct box_config *to, const struct box_config *from);
 /* 0; -ENOENT: none, nothing is changed; -EBADMSG: not one of ours (it is left alone and the defaults count); -errno. */
 int box_config_load(struct box *b);
-int box_config_save(struct box *b);       /* 0 or -errno; atomic and durable */
 void box_config_remove(struct box *b);
 /* The API's fields `env, limits, idle, mounts` (any may be NULL) into c. False: fault. */
 bool box_config_set(struct box_config *c, json_t *env, json_t *limits, json_t *idle, json_t *mounts, struct fault *f);

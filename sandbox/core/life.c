@@ -1,5 +1,6 @@
-/* Idleness. A box without holds (executions, terminals, requests) is looked at now and then: what its processes used of the CPU since the last look counts as activity if it is more than
- * 2 % of one. After freeze_s without activity it is frozen, after sleep_s it sleeps; after timeout_s of running it sleeps whatever it does.
+/* Idleness, and ends that were set. A box without holds (executions, terminals, requests) is looked at now and then: what its processes used of the CPU since the last look counts as activity if it is more than
+ * 2 % of one. After freeze_s without activity it is frozen, after sleep_s it sleeps; after timeout_s of running, and at until_s,
+ * it sleeps whatever it does.
  *
  * One timer for each box that runs, set to the next moment at which something may be due; a box in which nothing but the agent is left is not asked for its usage again. A daemon whose boxes
  * all sleep has no timers. */
@@ -29,6 +30,16 @@ static double left(double limit_s, uint64_t since_ns)
 {
     double l = limit_s > 0 ? limit_s - seconds_since(since_ns) : 1e9;
     return l > 0 ? l : 0;
+}
+
+/* Until the end that was set for this run, in s; one that had passed before the run began does not count. */
+static double left_until(const struct box *b)
+{
+    double now = (double)g_get_real_time() / 1e6, until = b->config.until_s;
+
+    if (until <= 0 || !b->started_ns || until < now - seconds_since(b->started_ns))
+        return 1e9;
+    return MAX(0, until - now);
 }
 
 static bool idle_counts(const struct box *b)
@@ -82,6 +93,9 @@ static gboolean due(gpointer arg)
         g_snprintf(b->p->error, sizeof(b->p->error), "the sandbox '%s' ran for its limit of %g s (limits.timeout_s) and was put to sleep", b->name, c->timeout_s);
         log_info("box=%s timeout", b->id);
         box_sleep(b, true, timed_out, NULL);
+    } else if (!left_until(b)) {
+        log_info("box=%s until", b->id);
+        box_sleep(b, true, timed_out, NULL);
     } else if (!idle_counts(b)) {
         life_arm(b);
     } else if (c->sleep_s > 0 && !left(c->sleep_s, b->idle_since_ns) && (b->state == BOX_FROZEN || b->p->quiet)) {
@@ -113,6 +127,7 @@ static double wait_ms(const struct box *b)
 
     if (c->timeout_s > 0 && b->started_ns)
         s = left(c->timeout_s, b->started_ns);
+    s = MIN(s, left_until(b));
     if (idle_counts(b)) {
         idle = left(c->sleep_s, b->idle_since_ns);
         if (b->state == BOX_RUNNING)

@@ -80,10 +80,8 @@ static bool allow_failure(struct auth *a) {
     return true;
 }
 
-static bool token_right(const struct auth *a, const char *header) {
-    if (!a->have || !header || g_ascii_strncasecmp(header, "Bearer ", 7)) return false;
-    const char *token = header + 7;
-    while (*token == ' ') token++;
+static bool token_same(const struct auth *a, const char *token) {
+    if (!a->have) return false;
     uint8_t sum[32];
     gsize n = sizeof sum;
     GChecksum *sha = g_checksum_new(G_CHECKSUM_SHA256);
@@ -92,6 +90,21 @@ static bool token_right(const struct auth *a, const char *header) {
     g_checksum_free(sha);
     return same_bytes(sum, a->token, 32);
 }
+
+static bool bearer_right(const struct auth *a, const char *header) {
+    if (!header || g_ascii_strncasecmp(header, "Bearer ", 7)) return false;
+    const char *token = header + 7;
+    while (*token == ' ') token++;
+    return token_same(a, token);
+}
+
+/* X-API-KEY, as E2B's clients say it: the token, also behind "e2b_", which some of them demand. */
+static bool key_right(const struct auth *a, const char *key) {
+    return key && token_same(a, g_str_has_prefix(key, "e2b_") ? key + 4 : key);
+}
+
+bool http_is_local(struct http_call *c) { return c->conn && !c->conn->tcp; }
+bool http_token_right(struct http_call *c, const char *token) { return token_same(&c->h->auth, token); }
 
 /* A ticket opens one WebSocket, once: the page cannot put a header on it. It stands among the offered protocols as "ticket.HEX". */
 static bool ticket_right(struct http_call *c) {
@@ -109,12 +122,18 @@ static bool ticket_right(struct http_call *c) {
 bool auth_check(struct http_call *c) {
     if (!c->conn->tcp) return true;
     struct compiled *r = c->route;
-    if (token_right(&c->h->auth, soup_message_headers_get_one(c->headers, "Authorization")) || ticket_right(c)) return true;
+    if (bearer_right(&c->h->auth, soup_message_headers_get_one(c->headers, "Authorization")) || key_right(&c->h->auth, soup_message_headers_get_one(c->headers, "X-API-KEY")) ||
+        ticket_right(c))
+        return true;
     c->route = r;
-    metrics_add(METRIC_AUTH_FAILURES, 1);
-    if (allow_failure(&c->h->auth)) http_fail(c, "unauthorized", "a token is needed: Authorization: Bearer TOKEN (`coppice up` prints where it is)");
-    else http_fail(c, "too_many", "too many requests without a valid token");
+    http_deny(c, "a token is needed: Authorization: Bearer TOKEN, or X-API-KEY: TOKEN (`coppice up` prints where it is)");
     return false;
+}
+
+void http_deny(struct http_call *c, const char *text) {
+    metrics_add(METRIC_AUTH_FAILURES, 1);
+    if (allow_failure(&c->h->auth)) http_fail(c, "unauthorized", "%s", text);
+    else http_fail(c, "too_many", "too many requests without a valid token");
 }
 
 static gboolean ticket_old(gpointer key, gpointer value, gpointer now) { return ((struct ticket *)value)->until_ns < *(uint64_t *)now; }

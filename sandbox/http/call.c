@@ -10,6 +10,13 @@ json_t *http_json(struct http_call *c) { return c->json; }
 bool http_is_head(struct http_call *c) { return c->head_only; }
 const char *http_header(struct http_call *c, const char *name) { return soup_message_headers_get_list(c->headers, name); }
 
+void http_each_header(struct http_call *c, void (*fn)(void *arg, const char *name, const char *value), void *arg) {
+    SoupMessageHeadersIter it;
+    const char *k, *v;
+    soup_message_headers_iter_init(&it, c->headers);
+    while (soup_message_headers_iter_next(&it, &k, &v)) fn(arg, k, v);
+}
+
 const char *http_param(struct http_call *c, const char *name) {
     for (unsigned i = 0; i < c->param_count; i++) if (!strcmp(c->params[i].name, name)) return c->params[i].value;
     return NULL;

@@ -14,8 +14,10 @@ enum { ROUTE_JSON = 1,                    /* body: at most HTTP_JSON_MAX bytes o
 enum { HTTP_JSON_MAX = 1 << 20, HTTP_JSON_DEPTH = 32 };
 /* path: "/v1/sandbox/{id}/exec"; a last "{path*}" takes the rest, slashes included, percent-decoded once ("" refused where the handler says so).
  * doc: JSON text of the OpenAPI operation object (summary, parameters, requestBody, responses); tests hold every route to have one. */
-struct http_route { const char *method, *path; unsigned flags; http_fn *fn; const char *doc; };
-void http_add(struct http *h, const struct http_route *routes);          /* ends with method NULL */
+struct http_manner;                       /* of routes of another protocol; NULL: ours */
+struct http_route { const char *method, *path; unsigned flags; http_fn *fn; const char *doc; const struct http_manner *manner; };
+/* Ends with method NULL. A route with the method and path of one that is there takes its place. */
+void http_add(struct http *h, const struct http_route *routes);
 struct http *http_new(struct sandboxd *sd);
 void http_free(struct http *h);                                          /* cuts every connection */
 /* Starts to serve on the inherited sockets. token_sha256: hex or NULL (then no TCP). 0 or -errno. */
@@ -28,6 +30,7 @@ const char *http_query(struct http_call *c, const char *name);           /* deco
 bool http_query_u64(struct http_call *c, const char *name, uint64_t *io); /* absent: unchanged, true; bad: answered 400, false */
 bool http_query_bool(struct http_call *c, const char *name, bool *io);
 const char *http_header(struct http_call *c, const char *name);
+void http_each_header(struct http_call *c, void (*fn)(void *arg, const char *name, const char *value), void *arg);
 bool http_is_head(struct http_call *c);                                  /* HEAD runs the GET handler; what it writes is dropped: a stream may end at once */
 json_t *http_json(struct http_call *c);                                  /* borrowed; an object */
 /* json_unpack_ex into a strict shape ('!' : unknown fields refused, by name; not on bridge routes). False: answered 400 invalid_request naming the field. */
@@ -37,6 +40,16 @@ bool http_wants_ndjson(struct http_call *c), http_wants_json(struct http_call *c
 void http_set_state(struct http_call *c, void *p, void (*free_fn)(void *));
 void *http_state(struct http_call *c);
 void http_on_gone(struct http_call *c, void (*fn)(void *state));          /* the client left before the end of the answer; the call is over after it returns */
+
+/* --- another protocol's way to know who asks, and to say what is wrong --- */
+struct http_manner {
+    bool (*admit)(struct http_call *c);       /* NULL: the token, as everywhere. Before anything of the body is read. False: it has answered (http_deny) */
+    void (*fail)(struct http_call *c, unsigned status, const char *code, const char *text);      /* NULL: ours. Answers any failure of such a call, also those before its handler */
+};
+bool http_is_local(struct http_call *c);                                 /* it came through the Unix socket: its peer is root */
+bool http_token_right(struct http_call *c, const char *token);           /* is it the API's token */
+/* 401 for somebody without a right token; too many of them are answered 429. */
+void http_deny(struct http_call *c, const char *text);
 
 /* A ticket with which a browser may open the WebSocket route at this raw path once, within HTTP_TICKET_S (it offers the protocols "coppice.terminal" and "ticket.HEX").
  * False: answered. */

@@ -71,8 +71,15 @@ static void fail_text(struct http_call *c, const char *code, json_t *details, co
     if (!status) { log_error("http: unknown error code code=%s", code); status = 500; code = "internal"; }
     json_t *t = json_string(text);
     if (!t) t = json_string("the reason is not valid UTF-8");
+    const struct http_manner *m = c->route ? c->route->r->manner : NULL;
     if (status == 401) http_set_header(c, "WWW-Authenticate", "Bearer");
     if (status == 429) http_set_header(c, "Retry-After", "1");
+    if (m && m->fail) {
+        m->fail(c, status, code, json_string_value(t));
+        json_decref(t);
+        json_decref(details);
+        return;
+    }
     http_reply(c, status, json_pack("{s:o, s:s, s:o}", "error", t, "code", code, "details", details ? details : json_object()));
 }
 

@@ -20,9 +20,19 @@ char *percent_decode(const char *p, size_t n, bool plus) {
     return out;
 }
 
+static struct compiled *find_same(struct http *h, const struct http_route *as) {
+    for (unsigned i = 0; i < h->routes->len; i++) {
+        struct compiled *r = h->routes->pdata[i];
+        if (!strcmp(r->r->method, as->method) && !strcmp(r->r->path, as->path)) return r;
+    }
+    return NULL;
+}
+
 void http_add(struct http *h, const struct http_route *routes) {
     for (; routes->method; routes++) {
-        struct compiled *r = g_new0(struct compiled, 1);
+        struct compiled *r = find_same(h, routes);
+        if (r) { r->r = routes; continue; }
+        r = g_new0(struct compiled, 1);
         r->r = routes;
         r->segments = g_strsplit(routes->path + 1, "/", -1);
         r->segment_count = g_strv_length(r->segments);

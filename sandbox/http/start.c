@@ -79,7 +79,9 @@ static void route(struct http_call *c) {
     struct buf allow = BUF_INIT;
     enum route_found f = route_find(c->h, c, &allow);
     struct compiled *found = c->route;
-    bool open = f == ROUTE_FOUND && (found->r->flags & ROUTE_OPEN), in = open || auth_check(c);      /* auth_check looks at the route for tickets; it fails without one */
+    const struct http_manner *m = f == ROUTE_FOUND ? found->r->manner : NULL;
+    bool open = f == ROUTE_FOUND && (found->r->flags & ROUTE_OPEN);
+    bool in = open || (m && m->admit ? m->admit(c) : auth_check(c));      /* auth_check looks at the route for tickets; it fails without one */
     c->route = found;
     if (!in) { buf_fini(&allow); return; }
     buf_put(&allow, "", 1);

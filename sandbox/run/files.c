@@ -34,7 +34,7 @@ struct file_call {
 };
 enum { PIECE = FILE_HEAD_MAX };        /* what is read at once: one buffer serves heads and pieces */
 
-static bool has_body(const struct file_call *f) { return f->op == FILE_READ || f->op == FILE_LIST || f->op == FILE_TREE_OUT; }
+static bool has_body(const struct file_call *f) { return f->op == FILE_READ || f->op == FILE_LIST || f->op == FILE_TREE_OUT || f->op == FILE_ENTRY; }
 
 static void sources_off(struct file_call *f)
 {

@@ -1,0 +1,295 @@
+/* The code interpreter: POST /execute (NDJSON while the code runs) and /contexts. The default contexts are called as their languages and are made when they are first used. */
+#include <string.h>
+
+#include "sandbox/code/context.h"
+#include "sandbox/e2b/code_env.h"
+#include "sandbox/e2b/code_result.h"
+#include "sandbox/e2b/doc.h"
+#include "sandbox/e2b/names.h"
+
+enum { QUEUE_LOW = 256 * 1024 };
+
+/* --- /execute --- */
+struct run { struct e2b_call k; struct code_run *run; };
+
+static void run_over(void *self)
+{
+    struct run *r = self;
+
+    if (r->run)
+        code_run_leave(r->run);
+    r->run = NULL;
+}
+
+static void line(struct run *r, json_t *o)
+{
+    char *text = json_dumps(o, JSON_COMPACT);
+    size_t n = text ? strlen(text) : 0;
+    char *p = g_malloc(n + 1);
+
+    json_decref(o);
+    memcpy(p, text, n);
+    p[n] = '\n';
+    free(text);
+    http_write_take(r->k.x.c, p, n + 1);
+}
+
+static void on_failed(void *arg, const struct fault *fault)
+{
+    struct run *r = arg;
+
+    r->run = NULL;
+    http_fault(r->k.x.c, fault);
+}
+
+static void on_start(void *arg, const char *context, bool fresh)
+{
+    struct run *r = arg;
+
+    http_stream(r->k.x.c, 200, "application/x-ndjson", -1);
+}
+
+static void on_text(void *arg, unsigned stream, const char *p, size_t n)
+{
+    g_autofree char *now = e2b_time((double)g_get_real_time() / 1e6);
+
+    line(arg, json_pack("{s:s,s:s%,s:s}", "type", stream == STREAM_ERR ? "stderr" : "stdout", "text", p, n, "timestamp", now));
+}
+
+static void on_result(void *arg, json_t *data, size_t size, bool main) { line(arg, e2b_result(data, main)); }
+
+static void on_error(void *arg, const char *name, const char *value, const char *traceback)
+{
+    line(arg, json_pack("{s:s,s:s,s:s,s:s}", "type", "error", "name", name, "value", value, "traceback", traceback));
+}
+
+static void finish(struct run *r)
+{
+    line(r, json_pack("{s:s}", "type", "end_of_execution"));
+    http_end(r->k.x.c);
+}
+
+static void on_done(void *arg, uint64_t count, bool ok)
+{
+    struct run *r = arg;
+
+    r->run = NULL;
+    line(r, json_pack("{s:s,s:I}", "type", "number_of_executions", "execution_count", (json_int_t)count));
+    finish(r);
+}
+
+static bool on_full(void *arg) { return http_queued(((struct run *)arg)->k.x.c) > QUEUE_LOW; }
+
+static const struct code_run_ops ops = { .failed = on_failed, .start = on_start, .text = on_text, .result = on_result, .error = on_error, .done = on_done, .full = on_full };
+
+static void run_sent(void *state, size_t n)
+{
+    struct run *r = state;
+
+    if (r->run && !on_full(r))
+        code_run_flow(r->run);
+}
+
+static struct context *default_context(struct e2b_call *k, const char *name, struct fault *f)
+{
+    int l = code_language_find(name);
+    const char *id = l < 0 ? "" : code_language_name((enum code_language)l);
+    struct context *c = l < 0 ? NULL : context_find(k->x.b, id);
+    g_autofree char *home = NULL;
+
+    if (c || l < 0)
+        return c;
+    home = e2b_path(k->x.b, NULL, "~");
+    return context_new(k->x.b, (enum code_language)l, id, home, NULL, f);
+}
+
+/* What this version cannot run is told as the code's own error, where programs look. */
+static void no_language(struct run *r, const char *language)
+{
+    g_autofree char *text = g_strdup_printf("the language '%.40s' is not offered here: python, javascript and typescript are", language);
+
+    http_stream(r->k.x.c, 200, "application/x-ndjson", -1);
+    on_error(r, "UnsupportedLanguage", text, "");
+    finish(r);
+}
+
+static void run_named(void *self)
+{
+    struct run *r = self;
+    const json_t *q = r->k.req;
+    const char *id = e2b_str(q, "context_id"), *language = *e2b_str(q, "language") ? e2b_str(q, "language") : "python";
+    json_t *code = json_object_get(q, "code"), *env = json_object_get(q, "env_vars");
+    struct fault f;
+    struct context *c;
+
+    if (!json_is_string(code)) {
+        http_fail(r->k.x.c, "invalid_request", "code: a string is needed");
+        return;
+    }
+    context_fault(&f, r->k.x.b, *id ? id : language);
+    if (*id)
+        c = context_find(r->k.x.b, id);
+    else if (code_language_find(language) < 0) {
+        no_language(r, language);
+        return;
+    } else
+        c = NULL;
+    if (!c)
+        c = default_context(&r->k, *id ? id : language, &f);
+    if (!c) {
+        http_fault(r->k.x.c, &f);
+        return;
+    }
+    struct code_run *run = e2b_run_with_env(c, json_string_value(code), json_string_length(code), env, &ops, r);
+    if (!run)
+        http_fail(r->k.x.c, "too_many", "the context has as many waiting runs as it can (%d)", CODE_RUNS_MAX);
+    else if (r->k.x.c)
+        r->run = run;
+}
+
+static void run_go(void *self) { e2b_names_need(self, run_named); }
+
+static void route_execute(struct http_call *c)
+{
+    struct run *r = e2b_call_new(c, sizeof(*r), run_over, NULL);
+
+    if (!r)
+        return;
+    r->k.traffic = true;
+    http_on_sent(c, run_sent);
+    e2b_call_rpc(r, run_go);
+}
+
+/* --- /contexts --- */
+static void call(struct http_call *c, bool body, bool asleep, void (*go)(void *self))
+{
+    struct e2b_call *k = e2b_call_new(c, sizeof(*k), NULL, NULL);
+
+    if (!k)
+        return;
+    k->traffic = true;
+    k->run_asleep = asleep;
+    if (body)
+        e2b_call_rpc(k, go);
+    else
+        e2b_call_go(k, go);
+}
+
+static json_t *context_public(const struct e2b_call *k, const json_t *j)
+{
+    g_autofree char *home = e2b_path(k->x.b, NULL, "~");
+    const char *cwd = json_string_value(json_object_get(j, "cwd"));
+
+    return json_pack("{s:O,s:O,s:s}", "id", json_object_get(j, "id"), "language", json_object_get(j, "language"), "cwd", cwd ? cwd : home);
+}
+
+static void on_ready(void *arg, struct context *c, const struct fault *fault)
+{
+    struct e2b_call *k = arg;
+    json_t *j = c ? context_json(c) : NULL;
+
+    if (k->x.c && fault)
+        http_fault(k->x.c, fault);
+    else if (k->x.c)
+        http_reply(k->x.c, 200, context_public(k, j));
+    json_decref(j);
+    boxed_unref(k);
+}
+
+static void make_named(void *self)
+{
+    struct e2b_call *k = self;
+    const char *language = *e2b_str(k->req, "language") ? e2b_str(k->req, "language") : "python";
+    int l = code_language_find(language);
+    g_autofree char *cwd = e2b_path(k->x.b, NULL, *e2b_str(k->req, "cwd") ? e2b_str(k->req, "cwd") : "~");
+    struct fault f;
+
+    if (l < 0) {
+        http_fail(k->x.c, "invalid_request", "the language '%.40s' is not offered here: python, javascript and typescript are", language);
+        return;
+    }
+    struct context *c = context_new(k->x.b, (enum code_language)l, NULL, cwd, NULL, &f);
+    if (c)
+        context_wait(c, on_ready, boxed_ref(k));
+    else
+        http_fault(k->x.c, &f);
+}
+
+static void make_go(void *self) { e2b_names_need(self, make_named); }
+static void route_make(struct http_call *c) { call(c, true, false, make_go); }
+
+/* The two that exist without a call are told first, whether an interpreter was started for them or not. */
+static void list_named(void *self)
+{
+    static const char *const always[] = { "python", "javascript" };
+    struct e2b_call *k = self;
+    json_t *all = contexts_json(k->x.b), *out = json_array(), *j;
+    size_t i;
+
+    for (unsigned a = 0; a < G_N_ELEMENTS(always); a++)
+        if (!context_find(k->x.b, always[a])) {
+            json_t *o = json_pack("{s:s,s:s}", "id", always[a], "language", always[a]);
+            json_array_append_new(out, context_public(k, o));
+            json_decref(o);
+        }
+    json_array_foreach(all, i, j)
+        json_array_append_new(out, context_public(k, j));
+    json_decref(all);
+    http_reply(k->x.c, 200, out);
+}
+
+static void list_go(void *self) { e2b_names_need(self, list_named); }
+static void route_list(struct http_call *c) { call(c, false, false, list_go); }
+
+static bool is_default(const char *id) { return code_language_find(id) >= 0 && !strcmp(id, code_language_name((enum code_language)code_language_find(id))); }
+
+/* The context of the path; NULL: answered (a default one that was not used yet: 204, it is as fresh as can be). */
+static struct context *find(struct e2b_call *k)
+{
+    const char *id = http_param(k->x.c, "cid");
+    struct context *c = context_find(k->x.b, id);
+    struct fault f;
+
+    if (c)
+        return c;
+    context_fault(&f, k->x.b, id);
+    if (is_default(id))
+        http_reply(k->x.c, 204, NULL);
+    else
+        http_fault(k->x.c, &f);
+    return NULL;
+}
+
+static void delete_go(void *self)
+{
+    struct e2b_call *k = self;
+    struct context *c = find(k);
+
+    if (!c)
+        return;
+    context_delete(c);
+    http_reply(k->x.c, 204, NULL);
+}
+
+static void route_delete(struct http_call *c) { call(c, false, true, delete_go); }
+
+static void restart_go(void *self)
+{
+    struct e2b_call *k = self;
+    struct context *c = find(k);
+
+    if (c)
+        context_restart(c, on_ready, boxed_ref(k));
+}
+
+static void route_restart(struct http_call *c) { call(c, false, false, restart_go); }
+
+#define DOC_JSON ", \"requestBody\": {\"content\": {\"application/json\": {}}}" E2B_HEADER
+const struct http_route e2b_code_routes[] = {
+    { "POST", "/execute", ROUTE_STREAM | ROUTE_BRIDGE, route_execute, E2B_DOC("e2b interpreter", "Run code; what it says as lines of JSON", DOC_JSON), &e2b_plain },
+    { "POST", "/contexts", ROUTE_STREAM | ROUTE_BRIDGE, route_make, E2B_DOC("e2b interpreter", "Make a context", DOC_JSON), &e2b_plain },
+    { "GET", "/contexts", ROUTE_BRIDGE, route_list, E2B_DOC("e2b interpreter", "The contexts", E2B_HEADER), &e2b_plain },
+    { "DELETE", "/contexts/{cid}", ROUTE_BRIDGE, route_delete, E2B_DOC("e2b interpreter", "End a context", E2B_HEADER), &e2b_plain },
+    { "POST", "/contexts/{cid}/restart", ROUTE_BRIDGE, route_restart, E2B_DOC("e2b interpreter", "A fresh interpreter for a context", E2B_HEADER), &e2b_plain },
+    { 0 }
+};
