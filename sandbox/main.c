@@ -16,6 +16,7 @@
 #include "sandbox/exec.h"
 #include "sandbox/http/http.h"
 #include "sandbox/launch_client.h"
+#include "sandbox/preview.h"
 #include "sandbox/routes.h"
 #include "sandbox/sandboxd.h"
 #include "sandbox/stock.h"
@@ -47,6 +48,8 @@ static void adopted(void *arg, int err)
     const char *tcp = getenv("COPPICE_LISTEN"), *token = getenv("COPPICE_TOKEN_SHA256");
     int r = err ? err : http_serve(s->sd.http, LAUNCH_FD_UNIX, tcp ? LAUNCH_FD_TCP : -1, token, tcp);
 
+    if (!r && !previews_new(&s->sd, getenv("COPPICE_DOMAIN")))
+        r = -EINVAL;
     if (!r) {
         log_info("serving tcp=%s", tcp ? tcp : "no");
         return;

@@ -11,6 +11,7 @@ struct stock; struct launcher; struct egress_client; struct boxes; struct http; 
     struct egress_client *egress; /* the egress proxy; NULL: none (tests) */
     struct boxes *boxes;
     struct http *http;
+    struct previews *previews;    /* preview.h; once http serves */
     int dir_fd;                   /* its own directory: box/ID.json */
     uint64_t start_ns;
 };

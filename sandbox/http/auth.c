@@ -42,6 +42,23 @@ void auth_init(struct auth *a, const char *token_sha256, int tcp_fd, const char 
     if (tcp_text && a->host_count < G_N_ELEMENTS(a->hosts)) g_strlcpy(a->hosts[a->host_count++], tcp_text, sizeof a->hosts[0]);   /* where the operator let it listen */
 }
 
+bool http_host_known(struct http *h, const char *host) {
+    bool known = false;
+    for (unsigned i = 0; host && i < h->auth.host_count; i++) known = known || !g_ascii_strcasecmp(host, h->auth.hosts[i]);
+    return known;
+}
+
+void http_add_host(struct http *h, const char *host) {
+    if (h->auth.host_count < G_N_ELEMENTS(h->auth.hosts)) g_strlcpy(h->auth.hosts[h->auth.host_count++], host, sizeof h->auth.hosts[0]);
+}
+
+unsigned http_port(const struct http *h) {
+    struct sockaddr_storage ss;
+    socklen_t n = sizeof ss;
+    if (h->tcp.fd < 0 || getsockname(h->tcp.fd, (struct sockaddr *)&ss, &n)) return 0;
+    return ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port : ((struct sockaddr_in *)&ss)->sin_port);
+}
+
 void auth_fini(struct auth *a) { g_clear_pointer(&a->tickets, g_hash_table_unref); }
 
 static bool same_bytes(const uint8_t *a, const uint8_t *b, size_t n) {
@@ -50,21 +67,28 @@ static bool same_bytes(const uint8_t *a, const uint8_t *b, size_t n) {
     return !diff;
 }
 
+/* A Host that says which sandbox is meant (E2B's) is as good as the two headers that say it. */
+static bool take_alias(struct http_call *c, const char *host) {
+    char id[64], port[8];
+    if (!host || !c->h->guest_ops || !c->h->guest_ops->alias(c->h->guest_arg, host, id, port)) return false;
+    soup_message_headers_replace(c->headers, "E2b-Sandbox-Id", id);
+    soup_message_headers_replace(c->headers, "E2b-Sandbox-Port", port);
+    return true;
+}
+
 bool auth_host(struct http_call *c) {
-    const struct auth *a = &c->h->auth;
     const char *origin = soup_message_headers_get_one(c->headers, "Origin"), *host = soup_message_headers_get_one(c->headers, "Host");
+    bool alias = take_alias(c, host);
     if (!c->conn->tcp) {
         if (!origin) return true;
         http_fail(c, "forbidden", "no browser speaks through this socket: a request with an Origin is refused");
         return false;
     }
-    bool known = false;
-    for (unsigned i = 0; host && i < a->host_count; i++) known = known || !g_ascii_strcasecmp(host, a->hosts[i]);
-    if (!known) {
+    if (!alias && !http_host_known(c->h, host)) {
         http_fail(c, "forbidden", "the Host of this request is not one of this server: use 127.0.0.1, localhost or [::1] with its port");
         return false;
     }
-    if (!origin || (g_str_has_prefix(origin, "http://") && !g_ascii_strcasecmp(origin + 7, host))) return true;
+    if (!origin || (g_str_has_prefix(origin, "http://") && !g_ascii_strcasecmp(origin + 7, host)) || (g_str_has_prefix(origin, "https://") && !g_ascii_strcasecmp(origin + 8, host))) return true;
     http_fail(c, "forbidden", "requests from pages of other origins are refused");
     return false;
 }
@@ -104,6 +128,7 @@ static bool key_right(const struct auth *a, const char *key) {
 }
 
 bool http_is_local(struct http_call *c) { return c->conn && !c->conn->tcp; }
+bool http_is_token(struct http *h, const char *authorization) { return bearer_right(&h->auth, authorization); }
 bool http_token_right(struct http_call *c, const char *token) { return token_same(&c->h->auth, token); }
 
 /* A ticket opens one WebSocket, once: the page cannot put a header on it. It stands among the offered protocols as "ticket.HEX". */

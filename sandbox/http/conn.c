@@ -61,6 +61,17 @@ static void on_closed(void *arg) {
     g_free(c);
 }
 
+static bool on_wire_head(void *arg, const char *p, size_t n) {
+    struct conn *c = arg;
+    return !c->refused && server_is_guest(c, p, n);
+}
+
+static void on_taken(void *arg, int fd, const void *p, size_t n) {
+    struct conn *c = arg;
+    c->deadline_ns = clock_mono_ns();     /* libsoup closes what has ended at once; else it is made to */
+    server_take_guest(c, fd, p, n);
+}
+
 void conn_idle(struct conn *c) {
     c->call = NULL;
     c->in_head = false;
@@ -93,7 +104,7 @@ void conn_cut(struct conn *c, bool reset) {
 }
 
 struct conn *conn_new(struct http *h, int fd, bool tcp, bool refused) {
-    static const struct wire_hooks hooks = { on_in, on_data_out, on_left, on_closed };
+    static const struct wire_hooks hooks = { on_in, on_data_out, on_left, on_closed, on_wire_head, on_taken };
     struct conn *c = g_new0(struct conn, 1);
     *c = (struct conn){ .h = h, .tcp = tcp, .refused = refused, .link.data = c };
     c->wire = wire_new(fd, !tcp, &hooks, c);

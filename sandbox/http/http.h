@@ -101,3 +101,24 @@ size_t http_ws_queued(struct http_call *c);
 void http_ws_close(struct http_call *c, unsigned code, const char *reason);   /* closed() comes when the client has closed too, or 5 s later */
 void http_ws_pause(struct http_call *c);      /* no more message() until resume: the client is slowed by TCP */
 void http_ws_resume(struct http_call *c);
+
+/* --- guests: connections that are not for this API but for what lies behind it (previews). Every head is looked at before anything of it is read (gate.h), so a connection may go
+ * over at its start and between two requests, both ways. It keeps its place among the connections of its listener. --- */
+struct http_guest;
+struct http_guest_ops {
+    bool (*wants)(void *arg, bool tcp, const char *head, size_t n);      /* a whole head (not yet checked) */
+    /* The connection is yours (fd is non-blocking), with the n bytes that were read. Begins with http_guest_state(). */
+    void (*take)(void *arg, struct http_guest *g, bool tcp, int fd, const void *p, size_t n);
+    void (*cut)(void *state);             /* the server ends: close it, and http_guest_end() */
+    /* Is `host` a name of this API that says which sandbox and port are meant? Then they are set as the headers E2b-Sandbox-Id and E2b-Sandbox-Port. */
+    bool (*alias)(void *arg, const char *host, char ret_id[64], char ret_port[8]);
+};
+void http_set_guests(struct http *h, const struct http_guest_ops *ops, void *arg);
+void http_guest_state(struct http_guest *g, void *state);                /* what cut() gets */
+void http_guest_end(struct http_guest *g);                               /* you have closed it */
+void http_guest_back(struct http_guest *g, int fd, const void *p, size_t n);      /* what comes now is the API's; fd and the guest are gone for you */
+bool http_host_known(struct http *h, const char *host);                  /* one of the names under which the API is served */
+void http_add_host(struct http *h, const char *host);                    /* one more (after http_serve) */
+/* Is this the value of an Authorization header with the API's token? */
+bool http_is_token(struct http *h, const char *authorization);
+unsigned http_port(const struct http *h);                                /* of TCP; 0: there is none */

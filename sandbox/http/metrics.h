@@ -8,7 +8,8 @@
     X(OUTPUT_BYTES, output_bytes_total, "Bytes of output read from executions") X(STDIN_BYTES, stdin_bytes_total, "Bytes of input given to executions") \
     X(FILE_IN_BYTES, file_written_bytes_total, "Bytes written through the file routes") X(FILE_OUT_BYTES, file_read_bytes_total, "Bytes read through the file routes") \
     X(HTTP_IN_BYTES, http_received_bytes_total, "Bytes received by the HTTP server") X(HTTP_OUT_BYTES, http_sent_bytes_total, "Bytes sent by the HTTP server") \
-    X(AUTH_FAILURES, http_auth_failures_total, "Requests refused for their token") X(CONNECTIONS, http_connections_total, "Connections accepted")
+    X(AUTH_FAILURES, http_auth_failures_total, "Requests refused for their token") X(CONNECTIONS, http_connections_total, "Connections accepted") \
+    X(PREVIEW_REQUESTS, preview_requests_total, "Requests to previews") X(PREVIEW_BYTES, preview_bytes_total, "Bytes of bodies and tunnels of previews, both ways")
 enum metric {
 #define X(id, name, help) METRIC_##id,
     METRICS(X)

@@ -30,6 +30,9 @@ struct conn {
     GList link;                           /* in http.conns */
 };
 struct conn *conn_new(struct http *h, int fd, bool tcp, bool refused);
+/* server.c: is the head one for the guests; and giving the connection to them */
+bool server_is_guest(struct conn *c, const char *p, size_t n);
+void server_take_guest(struct conn *c, int fd, const void *p, size_t n);
 void conn_cut(struct conn *c, bool reset);
 void conn_tick(struct conn *c, uint64_t now);
 void conn_idle(struct conn *c);           /* between two requests */
@@ -95,7 +98,7 @@ enum route_found route_find(struct http *h, struct http_call *c, struct buf *ret
 char *percent_decode(const char *p, size_t n, bool plus);
 
 /* --- auth.c --- */
-struct auth { bool have; uint8_t token[32]; char hosts[8][300]; unsigned host_count; double allowance; uint64_t last_ns; GHashTable *tickets; };
+struct auth { bool have; uint8_t token[32]; char hosts[16][300]; unsigned host_count; double allowance; uint64_t last_ns; GHashTable *tickets; };
 void auth_init(struct auth *a, const char *token_sha256, int tcp_fd, const char *tcp_text);
 void auth_fini(struct auth *a);
 /* True, or the call has been failed. */
@@ -120,7 +123,9 @@ struct http {
     struct auth auth;
     SoupServer *soup;
     struct listener tcp, unix_;
-    GQueue conns;
+    GQueue conns, guests;
+    const struct http_guest_ops *guest_ops;
+    void *guest_arg;
     int reserve_fd;
     guint tick;
     GPtrArray *metric_fns;

@@ -53,9 +53,10 @@ static void refuse_one(struct listener *l) {
     if (!h->refused_connections++) log_warn("http: no descriptor is left for a connection step=accept");
 }
 
-/* The address that a message of this connection shows to us: it carries the connection. */
-static void take(struct listener *l, int fd) {
+/* The address that a message of this connection shows to us: it carries the connection. p[0..n): was read of it already. */
+static void take(struct listener *l, int fd, const void *p, size_t n) {
     struct conn *c = conn_new(l->h, fd, l->tcp, !l->tcp && !peer_allowed(fd));
+    if (n) wire_preload(c->wire, p, n);
     g_queue_push_tail_link(&l->h->conns, &c->link);
     l->conns++;
     metrics_add(METRIC_CONNECTIONS, 1);
@@ -81,7 +82,7 @@ static gboolean on_accept(gint listen_fd, GIOCondition cond, gpointer arg) {
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
             setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
         }
-        take(l, fd);
+        take(l, fd, NULL, 0);
     }
     return G_SOURCE_CONTINUE;
 }
@@ -91,6 +92,42 @@ void server_closed(struct conn *c) {
     g_queue_unlink(&c->h->conns, &c->link);
     l->conns--;
     listen_on(l);
+}
+
+/* --- guests --- */
+struct http_guest { struct http *h; bool tcp; void *state; GList link; };
+static struct listener *listener_of(struct http *h, bool tcp) { return tcp ? &h->tcp : &h->unix_; }
+
+bool server_is_guest(struct conn *c, const char *p, size_t n) { return c->h->guest_ops && c->h->guest_ops->wants(c->h->guest_arg, c->tcp, p, n); }
+
+/* The conn itself is closed by libsoup in a moment, and gives its place back then. */
+void server_take_guest(struct conn *c, int fd, const void *p, size_t n) {
+    struct http *h = c->h;
+    struct http_guest *g = g_new0(struct http_guest, 1);
+    *g = (struct http_guest){ .h = h, .tcp = c->tcp, .link.data = g };
+    g_queue_push_tail_link(&h->guests, &g->link);
+    listener_of(h, g->tcp)->conns++;
+    h->guest_ops->take(h->guest_arg, g, g->tcp, fd, p, n);
+}
+
+void http_guest_state(struct http_guest *g, void *state) { g->state = state; }
+
+void http_guest_end(struct http_guest *g) {
+    struct listener *l = listener_of(g->h, g->tcp);
+    g_queue_unlink(&g->h->guests, &g->link);
+    l->conns--;
+    listen_on(l);
+    g_free(g);
+}
+
+void http_guest_back(struct http_guest *g, int fd, const void *p, size_t n) {
+    take(listener_of(g->h, g->tcp), fd, p, n);
+    http_guest_end(g);
+}
+
+void http_set_guests(struct http *h, const struct http_guest_ops *ops, void *arg) {
+    h->guest_ops = ops;
+    h->guest_arg = arg;
 }
 
 static gboolean tick(gpointer arg) {
@@ -143,6 +180,7 @@ struct http *http_new(struct sandboxd *sd) {
     h->unix_ = (struct listener){ .h = h, .fd = -1, .max = CONNS_UNIX };
     h->reserve_fd = -1;
     g_queue_init(&h->conns);
+    g_queue_init(&h->guests);
     http_add(h, system_routes);
     h->soup = soup_server_new("raw-paths", TRUE, NULL);
     soup_server_add_early_handler(h->soup, NULL, on_head, h, NULL);
@@ -176,6 +214,7 @@ void http_free(struct http *h) {
     h->tcp.fd = h->unix_.fd = -1;
     listen_off(&h->tcp);
     listen_off(&h->unix_);
+    for (struct http_guest *g; (g = g_queue_peek_head(&h->guests));) h->guest_ops->cut(g->state);
     while ((c = g_queue_peek_head(&h->conns))) wire_end(c->wire);
     soup_server_disconnect(h->soup);
     g_object_unref(h->soup);

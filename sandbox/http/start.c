@@ -115,6 +115,23 @@ static void on_wrote_head(SoupServerMessage *msg, gpointer arg) {
     if (soup_server_message_get_status(msg) == 204) soup_message_headers_set_encoding(soup_server_message_get_response_headers(msg), SOUP_ENCODING_NONE);
 }
 
+/* A guest's head behind a body whose end could not be known (gate.h): the client asks again, on a connection of its own. True: answered. */
+static bool send_back(struct http_call *c, const char *path, const char *query) {
+    const struct http *h = c->h;
+    const char *host = soup_message_headers_get_one(c->headers, "Host");
+    if (!h->guest_ops || c->conn->refused) return false;
+    char *target = g_strconcat(path, query ? "?" : NULL, query, NULL), *head = g_strdup_printf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, host ? host : "");
+    bool guest = h->guest_ops->wants(h->guest_arg, c->conn->tcp, head, strlen(head));
+    if (guest) {
+        c->head.close = true;
+        http_set_header(c, "Location", target);
+        http_reply(c, 307, NULL);
+    }
+    g_free(target);
+    g_free(head);
+    return guest;
+}
+
 void call_start(struct conn *conn, SoupServerMessage *msg) {
     struct http_call *c = g_new0(struct http_call, 1);
     GUri *uri = soup_server_message_get_uri(msg);
@@ -140,6 +157,7 @@ void call_start(struct conn *conn, SoupServerMessage *msg) {
     if ((bad = head_check(msg, &c->head, &why))) { c->head.close = true; http_fail(c, bad, "%s", why); }
     else if (strlen(path) + (q ? strlen(q) : 0) > TARGET_MAX) http_fail(c, "invalid_request", "the path is longer than %d bytes", TARGET_MAX);
     else if (conn->refused) http_fail(c, "forbidden", "this socket serves root and the owner of the store only");
+    else if (send_back(c, path, q)) return;
     else if (!auth_host(c)) return;
     else if (!method_known(c)) http_fail(c, "method_not_allowed", "this method is not served");
     else if (q && !read_queries(c, q)) return;

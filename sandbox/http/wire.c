@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "sandbox/http/gate.h"
 #include "sandbox/http/metrics.h"
 
 enum { HELD_MAX = 1024, SMALL_MAX = 512, LATE_MAX = 64, LINGER_S = 30, LINGER_TOTAL = 256 };
@@ -14,7 +15,8 @@ struct wait { GSource source; Wire *wire; gpointer tag; bool in; };
 struct Wire {
     GIOStream parent;
     int fd;
-    bool half_close, paused, websocket, blocked, cut, idle, ended;
+    bool half_close, paused, websocket, blocked, cut, idle, ended, taken;
+    struct gate gate;
     const struct wire_hooks *hooks;
     void *arg;
     GInputStream *in;
@@ -50,18 +52,24 @@ G_DEFINE_TYPE_WITH_CODE(WireIn, wire_in, G_TYPE_INPUT_STREAM, G_IMPLEMENT_INTERF
 G_DEFINE_TYPE_WITH_CODE(WireOut, wire_out, G_TYPE_OUTPUT_STREAM, G_IMPLEMENT_INTERFACE(G_TYPE_POLLABLE_OUTPUT_STREAM, out_pollable))
 #pragma GCC diagnostic pop
 
-static bool may_read(const Wire *w) { return !w->paused && !(w->blocked && w->while_blocked >= WIRE_BLOCKED_MAX); }
+static bool may_read(const Wire *w) { return !w->paused && w->gate.state != GATE_SHUT && !(w->blocked && w->while_blocked >= WIRE_BLOCKED_MAX); }
 static GIOCondition interest(const struct wait *s) { return !s->in ? G_IO_OUT : may_read(s->wire) || s->wire->cut ? G_IO_IN : 0; }
 
 static void renew_interest(Wire *w) {
     for (GList *i = w->waits; i; i = i->next) {
         struct wait *s = i->data;
-        if (s->in) g_source_modify_unix_fd(&s->source, s->tag, interest(s));
+        if (!s->in) continue;
+        g_source_modify_unix_fd(&s->source, s->tag, interest(s));
+        if (gate_pending(&w->gate) && may_read(w)) g_source_set_ready_time(&s->source, 0);      /* bytes that the socket does not know of any more */
     }
 }
 
 static gboolean wait_ready(gpointer arg) { return G_SOURCE_CONTINUE; }      /* GLib wants one for a child source's dummy callback */
-static gboolean wait_dispatch(GSource *source, GSourceFunc fn, gpointer arg) { return G_SOURCE_CONTINUE; }
+static gboolean wait_dispatch(GSource *source, GSourceFunc fn, gpointer arg) {
+    const struct wait *s = (struct wait *)source;
+    if (s->wire && !s->wire->cut) g_source_set_ready_time(source, -1);
+    return G_SOURCE_CONTINUE;
+}
 static void wait_finalize(GSource *source) {
     struct wait *s = (struct wait *)source;
     if (s->wire) s->wire->waits = g_list_remove(s->wire->waits, s);
@@ -76,6 +84,7 @@ static GSource *wait_source(GObject *stream, Wire *w, bool in, GCancellable *can
         s->wire = w;
         w->waits = g_list_prepend(w->waits, s);
         s->tag = g_source_add_unix_fd(&s->source, w->fd, interest(s));
+        if (in && gate_pending(&w->gate) && may_read(w)) g_source_set_ready_time(&s->source, 0);
     } else g_source_set_ready_time(&s->source, 0);
     GSource *all = g_pollable_source_new_full(stream, &s->source, cancel);
     g_source_unref(&s->source);
@@ -96,15 +105,10 @@ static gssize end(Wire *w, uint8_t *p) {
     return 1;
 }
 
-static gssize in_read(GPollableInputStream *s, void *p, gsize n, GError **error) {
-    Wire *w = ((WireIn *)s)->wire;
-    if (!w) return 0;
-    if (w->fd < 0 || w->cut) return end(w, p);
-    if (!may_read(w)) return fail(error, EAGAIN);
+static gssize take_in(Wire *w, void *p, size_t n) {
     gssize got;
     do got = recv(w->fd, p, n, MSG_DONTWAIT); while (got < 0 && errno == EINTR);
-    if (got < 0) return fail(error, errno);
-    if (!got) return end(w, p);
+    if (got <= 0) return got;
     metrics_add(METRIC_HTTP_IN_BYTES, (uint64_t)got);
     if (w->blocked) {
         w->while_blocked += (size_t)got;
@@ -113,12 +117,69 @@ static gssize in_read(GPollableInputStream *s, void *p, gsize n, GError **error)
     if (w->hooks->in) w->hooks->in(w->arg, (size_t)got);
     return got;
 }
+
+/* The connection is somebody else's from here on. */
+static void give_away(Wire *w) {
+    struct gate g = w->gate;
+    int fd = w->fd;
+    if (w->peer) { g_source_destroy(w->peer); g_source_unref(w->peer); w->peer = NULL; }
+    for (GList *i = w->waits; i; i = i->next) {
+        struct wait *s = i->data;
+        g_source_remove_unix_fd(&s->source, s->tag);
+        s->wire = NULL;
+        g_source_set_ready_time(&s->source, 0);
+    }
+    g_list_free(w->waits);
+    w->waits = NULL;
+    w->gate = (struct gate){ .state = GATE_OPEN };
+    w->fd = -1;
+    w->taken = true;
+    w->hooks->taken(w->arg, fd, g.p, g.n);
+    gate_fini(&g);
+}
+
+/* Reads until there is a head to judge. 1: libsoup may have it; 0: it was given away; -1 and errno. */
+static int judge(Wire *w) {
+    struct gate *g = &w->gate;
+    bool whole = g->n && gate_add(g, 0);
+    while (!whole) {
+        uint8_t *at;
+        size_t room = gate_room(g, &at);
+        gssize got = take_in(w, at, room);
+        if (got < 0) return -1;
+        if (w->cut) return 0;
+        if (!got) g->state = GATE_OPEN;
+        whole = !got || gate_add(g, (size_t)got);
+    }
+    if (g->state == GATE_OPEN) return 1;
+    if (w->hooks->head(w->arg, (char *)g->p, g->head)) { give_away(w); return 0; }
+    gate_pass(g);
+    return 1;
+}
+
+static gssize in_read(GPollableInputStream *s, void *p, gsize n, GError **error) {
+    Wire *w = ((WireIn *)s)->wire;
+    if (!w) return 0;
+    if (w->fd < 0 || w->cut) return end(w, p);
+    if (!may_read(w)) return fail(error, EAGAIN);
+    int r = w->gate.state == GATE_HEAD ? judge(w) : 1;
+    if (r < 0) return fail(error, errno);
+    if (!r) return end(w, p);
+    size_t ready = MIN(gate_ready(&w->gate), n);
+    if (ready) memcpy(p, w->gate.p + w->gate.at, ready);
+    gssize got = ready ? (gssize)ready : take_in(w, p, gate_may_read(&w->gate, n));
+    if (got < 0) return fail(error, errno);
+    if (!got) return end(w, p);
+    gate_given(&w->gate, (size_t)got);
+    if (!may_read(w)) renew_interest(w);
+    return got;
+}
 static gssize in_read_fn(GInputStream *s, void *p, gsize n, GCancellable *c, GError **error) { return in_read(G_POLLABLE_INPUT_STREAM(s), p, n, error); }
 static gboolean in_is_readable(GPollableInputStream *s) {
     Wire *w = ((WireIn *)s)->wire;
     if (!w || w->fd < 0 || w->cut) return TRUE;
     struct pollfd f = { w->fd, POLLIN, 0 };
-    return may_read(w) && poll(&f, 1, 0) > 0;
+    return may_read(w) && (gate_pending(&w->gate) || poll(&f, 1, 0) > 0);
 }
 static GSource *in_create_source(GPollableInputStream *s, GCancellable *c) { return wait_source(G_OBJECT(s), ((WireIn *)s)->wire, true, c); }
 static void in_pollable(GPollableInputStreamInterface *i) { i->is_readable = in_is_readable; i->create_source = in_create_source; i->read_nonblocking = in_read; }
@@ -326,6 +387,7 @@ static void wire_out_init(WireOut *s) { g_mutex_init(&s->lock); }
 
 /* --- the whole --- */
 static void close_fd(Wire *w) {
+    if (w->taken) { w->taken = false; w->hooks->closed(w->arg); return; }
     if (w->fd < 0) return;
     flush(w);
     if (w->peer) { g_source_destroy(w->peer); g_source_unref(w->peer); w->peer = NULL; }
@@ -359,8 +421,18 @@ void wire_watch(Wire *w, bool on) {
 }
 
 void wire_pause(Wire *w, bool on) { w->paused = on; renew_interest(w); }
-void wire_idle(Wire *w, bool on) { w->idle = on; }
-void wire_websocket(Wire *w) { w->websocket = true; flush(w); }
+void wire_idle(Wire *w, bool on) {
+    w->idle = on;
+    if (on) gate_next(&w->gate);
+    if (on) renew_interest(w);
+}
+void wire_websocket(Wire *w) {
+    w->websocket = true;
+    w->gate.state = GATE_OPEN;
+    flush(w);
+    renew_interest(w);
+}
+void wire_preload(Wire *w, const void *p, size_t n) { gate_preload(&w->gate, p, n); }
 
 void wire_end(Wire *w) { close_fd(w); }
 
@@ -393,6 +465,7 @@ static GOutputStream *wire_output(GIOStream *s) { return ((Wire *)s)->out; }
 static void wire_finalize(GObject *o) {
     Wire *w = (Wire *)o;
     close_fd(w);
+    gate_fini(&w->gate);
     ((WireIn *)w->in)->wire = NULL;
     ((WireOut *)w->out)->wire = NULL;
     g_object_unref(w->in);
@@ -416,6 +489,7 @@ Wire *wire_new(int fd, bool half_close, const struct wire_hooks *hooks, void *ar
     w->half_close = half_close;
     w->hooks = hooks;
     w->arg = arg;
+    w->gate.state = hooks->head ? GATE_HEAD : GATE_OPEN;
     w->in = g_object_new(wire_in_get_type(), NULL);
     w->out = g_object_new(wire_out_get_type(), NULL);
     ((WireIn *)w->in)->wire = w;

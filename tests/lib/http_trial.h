@@ -6,6 +6,8 @@
 #include <sys/types.h>
 struct http_server { char dir[64], path[96]; unsigned port; pid_t pid; };
 extern struct http_server server;
+struct http;
+extern void (*http_trial_more)(struct http *h);                         /* done to the server before it serves; NULL */
 int http_trial_start(void **state), http_trial_stop(void **state);      /* stop: not 0 if the server ended badly (a sanitizer's report) */
 int http_unix(void), http_tcp(void);                                    /* connected */
 bool http_put(int fd, const void *p, size_t n);                         /* false: it was closed */
