@@ -279,14 +279,17 @@ json_t *ws_json(struct call *c, const struct ws_rec *w)
 
 json_t *snap_json(struct call *c, const struct snap_rec *s)
 {
-    static const char *const causes[] = { "unknown", "user", "fork", "import", "restore", "auto" };
-    const char *cause = causes[(unsigned)s->cause < 6 ? s->cause : 0];
+    static const char *const causes[] = { "unknown", "user", "fork", "import", "restore", "auto", "merge" };
+    const char *cause = causes[(unsigned)s->cause < 7 ? s->cause : 0];
     struct ws_rec w;
     bool there = !ws_rec_get(c->store->meta, s->ws_id, &w);
 
-    return json_pack("{s:s,s:o,s:s,s:s,s:s,s:o,s:o,s:I,s:s,s:o,s:o,s:I}", "id", s->id, "name", id_or_null(s->name), "workspace",
+    json_t *merged = json_array();
+    for (uint32_t i = 0; i < s->merged_count; i++)
+        json_array_append_new(merged, json_string(s->merged[i]));
+    return json_pack("{s:s,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:I,s:s,s:o,s:o,s:I}", "id", s->id, "name", id_or_null(s->name), "workspace",
                      there ? w.name : s->ws_name, "workspace_id", s->ws_id, "kind", s->kind >= WS_ROOT ? "root" : "bare", "template", template_json(s->kind), "parent",
-                     id_or_null(s->parent), "created", (json_int_t)s->created, "cause", cause, "message",
+                     id_or_null(s->parent), "merged", merged, "created", (json_int_t)s->created, "cause", cause, "message",
                      snap_bytes(s->message, strlen(s->message)), "labels", labels_json(&s->labels), "seq", (json_int_t)s->seq);
 }
 

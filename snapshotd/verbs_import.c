@@ -112,7 +112,7 @@ static int unlabel(struct call *c, const char *id)
     return r ? r : verb_label(c->store, &o, &ch, 1);
 }
 
-static void discard(struct store *s, const char *id)
+void import_discard(struct store *s, const char *id)
 {
     struct object o;
     int r = object_find(s, id, &o);
@@ -183,7 +183,7 @@ int verb_do_import(struct call *c)
     close_p(&c->fds[0]);
     c->fds[0] = -1;
     if (r)
-        discard(c->store, rec.id);
+        import_discard(c->store, rec.id);
     return r;
 }
 
@@ -212,7 +212,7 @@ void imports_clean(struct store *s)
         log_warn("looking for imports that did not end err=%s", errno_name(r));
     for (size_t i = 0; i < l.n; i++) {
         log_info("object=%s removed: its import did not end", l.ids[i]);
-        discard(s, l.ids[i]);
+        import_discard(s, l.ids[i]);
     }
     free(l.ids);
 }

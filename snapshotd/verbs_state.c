@@ -18,7 +18,7 @@ DEFINE_CLEANUP(struct view *, view_unref)
 enum { FORKS_MAX = 10000 };
 
 /* A workspace that verbs may take states of. */
-static int call_workspace(struct call *c, const char *doing, const char *name, struct object *ret)
+int call_workspace(struct call *c, const char *doing, const char *name, struct object *ret)
 {
     int r = call_object(c, doing, name, ret);
 
@@ -41,7 +41,7 @@ static json_t *whole_timing(struct snapshot_timing *t, const struct flushing *f,
 }
 
 /* 1 and the snapshot that the workspace stands on, if it is still in that state; 0: it has changed, or stands on none. */
-static int unchanged_since(struct call *c, struct workspace *w, struct snap_rec *ret)
+int unchanged_since(struct call *c, struct workspace *w, struct snap_rec *ret)
 {
     _cleanup_(view_unref_p) struct view *v = NULL;
     struct object o;
@@ -230,7 +230,7 @@ static json_t *time_json(const struct itime *t)
     return json_pack("[I,I]", (json_int_t)t->sec, (json_int_t)t->ns);
 }
 
-static json_t *inode_json(uint64_t ino, const struct inode *in)
+json_t *inode_json(uint64_t ino, const struct inode *in)
 {
     if (!ino)
         return json_null();

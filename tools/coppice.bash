@@ -16,7 +16,7 @@ _coppice_execs() {      # executions of the sandbox $1
 
 _coppice() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-    local verbs="init create import mount umount snapshot fork list show log diff restore rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code cp freeze sleep wake stop usage up down status doctor"
+    local verbs="init create import mount umount snapshot fork list show log diff restore merge rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code cp freeze sleep wake stop usage up down status doctor"
     COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -63,6 +63,7 @@ _coppice() {
             log) options="--graph" ;;
             diff) options="--stat --name-status --patch --times -z" ;;
             restore) options="--to" ;;
+            merge) options="--into --base --dry-run --ours --theirs --take-ours --take-theirs --markers --message" ;;
             rm) options="--with-snapshots --force" ;;
             label) options="--remove" ;;
             gc) options="--dry-run --pack" ;;

@@ -44,6 +44,13 @@ const struct command commands[] = {
     { "restore", cmd_restore, "WS --to SNAPSHOT [PATH...]",
       "Make a workspace, or paths in it, as they are in a snapshot; live mounts see it.",
       "The state before is kept as a snapshot when the whole tree is restored.\n" },
+    { "merge", cmd_merge, "SOURCE... --into WS [--base SNAPSHOT] [--dry-run] [--ours | --theirs] [--take-ours PATH]... [--take-theirs PATH]... [--markers] [-m TEXT]",
+      "Do to a workspace what others did since they parted; all or nothing, live mounts see it.",
+      "  --base SNAPSHOT     what both come from (default: the latest snapshot in both lines)\n  -n, --dry-run       only tell\n"
+      "  --ours, --theirs    decide conflicts; in texts only of the lines that both changed\n"
+      "  --take-ours PATH, --take-theirs PATH  decide for one path\n"
+      "  --markers           texts that conflict get both sides between markers\n  -m, --message TEXT  of the snapshot that is the result\n"
+      "A line for each change: A added, D deleted, M changed, R renamed, L merged by lines, C conflict. Status 1 and nothing changed if a conflict is left.\n" },
     { "rm", cmd_rm, "OBJECT... [--with-snapshots] [--force]", "Remove workspaces and snapshots.",
       "  --with-snapshots  also the named snapshots of a workspace\n  -f, --force       end it first if it runs as a sandbox\n" },
     { "rename", cmd_rename, "OBJECT NAME", "Give a workspace or snapshot another name.", "" },

@@ -142,23 +142,30 @@ int tool_mount_fd(struct tool *t, const char *object)
     return fd;
 }
 
-int tool_call_state(struct tool *t, json_t *req, const char *object, json_t **ret)
+int tool_call_states(struct tool *t, json_t *req, const char *const *objects, unsigned count, json_t **ret)
 {
-    int r = tool_open(t, NEED_STORE);
+    int r = tool_open(t, NEED_STORE), fds[SNAP_FDS_MAX];
+    unsigned n = 0;
 
     if (!r && call_quiet(t, json_incref(req), NULL, 0, ret)) {
         struct snap_error first = t->error;
-        int fd = strcmp(first.code, "unreachable") ? -1 : tool_mount_fd(t, object);
-        if (fd >= 0) {
-            r = call_quiet(t, json_incref(req), &fd, 1, ret) ? tool_error(t) : 0;
-            close(fd);
-        } else {
-            t->error = first;
-            r = tool_error(t);
+        for (unsigned i = 0; !strcmp(first.code, "unreachable") && i < count && n < SNAP_FDS_MAX; i++) {
+            fds[n] = tool_mount_fd(t, objects[i]);
+            n += fds[n] >= 0;
         }
+        if (!n)
+            t->error = first;
+        r = !n || call_quiet(t, json_incref(req), fds, n, ret) ? tool_error(t) : 0;
     }
+    while (n)
+        close(fds[--n]);
     json_decref(req);
     return r;
+}
+
+int tool_call_state(struct tool *t, json_t *req, const char *object, json_t **ret)
+{
+    return tool_call_states(t, req, &object, 1, ret);
 }
 
 json_t *tool_mounts(struct tool *t, const char *name)

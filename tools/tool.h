@@ -41,6 +41,7 @@ int tool_call_fd(struct tool *t, json_t *req, const int *fds, unsigned fd_count,
 /* The same for a request about the state of a workspace: if the daemon cannot reach its mount (another mount namespace), it is given a
  * descriptor. */
 int tool_call_state(struct tool *t, json_t *req, const char *object, json_t **ret);
+int tool_call_states(struct tool *t, json_t *req, const char *const *objects, unsigned count, json_t **ret);       /* of several; SNAP_FDS_MAX mounts of them can be passed */
 /* A descriptor in the mount of a workspace, as this process sees it. -1: not mounted, or we do not see it either. */
 int tool_mount_fd(struct tool *t, const char *object);
 /* Says the error of the last call; 1. */
@@ -67,7 +68,7 @@ int cmd_mount(struct tool *t, int argc, char **argv), cmd_umount(struct tool *t,
 int cmd_fork(struct tool *t, int argc, char **argv), cmd_list(struct tool *t, int argc, char **argv),
     cmd_show(struct tool *t, int argc, char **argv);
 int cmd_log(struct tool *t, int argc, char **argv), cmd_diff(struct tool *t, int argc, char **argv),
-    cmd_restore(struct tool *t, int argc, char **argv);
+    cmd_restore(struct tool *t, int argc, char **argv), cmd_merge(struct tool *t, int argc, char **argv);
 int cmd_rm(struct tool *t, int argc, char **argv), cmd_rename(struct tool *t, int argc, char **argv),
     cmd_label(struct tool *t, int argc, char **argv);
 int cmd_gc(struct tool *t, int argc, char **argv), cmd_stats(struct tool *t, int argc, char **argv),
