@@ -124,6 +124,8 @@ static int read_framing(struct http1_head *h, const struct found *f)
         return http1_bad(h, 400, "more than one Transfer-Encoding");
     if (f->codings && !slice_is_case(f->coding, "chunked"))
         return http1_bad(h, 400, "the only Transfer-Encoding is chunked");
+    if ((f->lengths && *(f->length.p + f->length.n) != '\r') || (f->codings && *(f->coding.p + f->coding.n) != '\r'))
+        return http1_bad(h, 400, "white space behind Content-Length or Transfer-Encoding");    /* a line's end is always behind it; llhttp reads "chunked TAB" as something else */
     if (f->codings && !h->minor)
         return http1_bad(h, 400, "Transfer-Encoding in HTTP/1.0");
     if (f->lengths && !read_length(f->length, &h->length))

@@ -24,25 +24,29 @@ static char *copy(struct slice s)
     return p;
 }
 
+/* Whatever may hold a credential is wiped. */
+static void wipe(char *text)
+{
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
+
 static void field_fini(struct field *f)
 {
     free(f->name);
-    free(f->value);
+    wipe(f->value);
 }
 
 void message_fini(struct message *m)
 {
-    for (unsigned i = 0; i < m->redact_count; i++) {
-        explicit_bzero(m->redact[i], strlen(m->redact[i]));
-        free(m->redact[i]);
-    }
-    for (unsigned i = 0; i < m->count; i++) {
-        explicit_bzero(m->fields[i].value, strlen(m->fields[i].value));
+    for (unsigned i = 0; i < m->redact_count; i++)
+        wipe(m->redact[i]);
+    for (unsigned i = 0; i < m->count; i++)
         field_fini(&m->fields[i]);
-    }
     free(m->redact);
     free(m->fields);
-    free(m->target);
+    wipe(m->target);
     free(m->reason);
     free(m->body);
     *m = (struct message){ 0 };

@@ -15,7 +15,7 @@ struct message {
     char *body; size_t body_n;            /* of a fixed answer or a handler's; NULL: the body is streamed */
     char **redact; unsigned redact_count; /* values that must not come back */
 };
-void message_fini(struct message *m);     /* redacted values are wiped */
+void message_fini(struct message *m);     /* what may hold a credential (values, target, redact) is wiped */
 /* Copies of what may be passed on: no hop-by-hop headers, no Host, no Content-Length, no Expect (who sends it writes these). 0 or -ENOMEM. */
 int message_from(const struct http1_head *h, struct message *ret);
 const char *message_get(const struct message *m, const char *name);       /* the first */

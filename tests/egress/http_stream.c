@@ -68,7 +68,7 @@ static void put_message(struct http_stream *s)
     struct http1_header trailers[64];
     unsigned n = s->head.body == HTTP1_CHUNKED ? http1_trailers(&s->chunks, trailers, 64) : 0;
 
-    buf_printf(&s->text, "body %s %zu ", kinds[s->head.body], s->body.len);
+    buf_printf(&s->text, "body %s %zu @%zu ", kinds[s->head.body], s->body.len, s->used);
     put_escaped(&s->text, s->body.data, s->body.len);
     buf_put(&s->text, "\n", 1);
     for (unsigned i = 0; i < n; i++) {
@@ -90,6 +90,7 @@ static void take(struct http_stream *s, size_t n)
     memmove(s->in.data, s->in.data + n, s->in.len - n);
     s->in.len -= n;
     s->seen = 0;
+    s->used += n;
 }
 
 void http_stream_rewrite(const struct http1_head *h, const char *answers)

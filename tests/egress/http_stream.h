@@ -7,7 +7,7 @@
 struct http_stream {
     const char *answers;        /* NULL: requests; else responses to this method */
     struct buf in;              /* not yet used */
-    size_t seen;
+    size_t seen, used;          /* of in; bytes used so far */
     bool in_body, ended;
     struct http1_head head;
     struct http1_chunks chunks;
