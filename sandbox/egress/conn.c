@@ -1,0 +1,126 @@
+#include "sandbox/egress/conn.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "sandbox/egress/flow.h"
+
+uint64_t in_s(unsigned s)
+{
+    return clock_mono_ns() + s * 1000000000ull;
+}
+
+void conn_cut(struct conn *c)
+{
+    atomic_store(&c->cut, true);
+    if (c->client.fd >= 0)
+        shutdown(c->client.fd, SHUT_RDWR);
+}
+
+int conn_begin(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was)
+{
+    pthread_mutex_lock(&c->box->lock);
+    c->busy = true;
+    c->secret = false;
+    c->now = *to;
+    c->was = was;
+    pthread_mutex_unlock(&c->box->lock);
+    /* Who changes the rules looks at the connections after the change is in force: it saw this one, or we see the change. */
+    const struct box_view *now = state_box(c->e->state, c->box->id);
+    bool ok = now == v || (now && policy_still_allows(now->policy, &now->box, to, was));
+    box_view_unref(now);
+    return ok ? 0 : -EPERM;
+}
+
+void conn_secret(struct conn *c)
+{
+    pthread_mutex_lock(&c->box->lock);
+    c->secret = true;
+    pthread_mutex_unlock(&c->box->lock);
+}
+
+void conn_rest(struct conn *c)
+{
+    pthread_mutex_lock(&c->box->lock);
+    c->busy = c->secret = false;
+    pthread_mutex_unlock(&c->box->lock);
+}
+
+static void conn_end(struct conn *c)
+{
+    struct egress_box *b = c->box;
+    struct egress *e = c->e;
+    uint64_t one = 1;
+
+    stream_close(&c->up.s, true);
+    pthread_mutex_lock(&b->lock);               /* off the list before its descriptor is closed */
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        b->conns = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    pthread_mutex_unlock(&b->lock);
+    stream_close(&c->client, c->broken || atomic_load(&c->cut));
+    free(c);
+    atomic_fetch_sub(&b->count, 1);
+    egress_box_unref(b);
+    atomic_fetch_sub(&e->connections, 1);
+    if (write(e->wake_fd, &one, sizeof(one)) < 0)
+        return;                                 /* it is full of wake-ups: good enough */
+}
+
+static void *conn_run(void *arg)
+{
+    struct conn *c = arg;
+
+    switch (c->door) {
+    case EGRESS_DOOR_HTTP: flow_http(c); break;
+    case EGRESS_DOOR_HTTPS: flow_tls(c); break;
+    case EGRESS_DOOR_PROXY: flow_proxy(c); break;
+    default: flow_dns(c); break;
+    }
+    conn_end(c);
+    return NULL;
+}
+
+int conn_start(struct egress_box *b, enum egress_door door, int fd)
+{
+    struct conn *c = mem_zalloc(sizeof(*c));
+    int one = 1;
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    if (!c) {
+        close(fd);
+        return -ENOMEM;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    *c = (struct conn){ .e = b->e, .box = b, .door = door, .client = STREAM_INIT, .up = { .s = STREAM_INIT } };
+    c->client.fd = fd;
+    c->client.gate = &b->gate;
+    atomic_fetch_add(&b->refs, 1);
+    atomic_fetch_add(&b->e->connections, 1);
+    pthread_mutex_lock(&b->lock);
+    c->next = b->conns;
+    if (c->next)
+        c->next->prev = c;
+    b->conns = c;
+    atomic_fetch_add(&b->count, 1);
+    pthread_mutex_unlock(&b->lock);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    int r = pthread_create(&thread, &attr, conn_run, c);
+    pthread_attr_destroy(&attr);
+    if (r)
+        conn_end(c);
+    return -r;
+}

@@ -1,0 +1,32 @@
+/* One connection of a sandbox, and the thread that serves it. */
+#pragma once
+#include "sandbox/egress/egress_box.h"
+#include "sandbox/egress/policy.h"
+#include "sandbox/egress/stream.h"
+
+/* The connection to an upstream that a client connection has, at most one at a time; never another client's (E47). */
+struct upstream { struct stream s; struct authority to; bool allow_private, used; };
+struct conn {
+    struct egress *e;
+    struct egress_box *box;
+    enum egress_door door;
+    struct stream client;
+    struct upstream up;
+    /* guarded by box->lock */
+    struct conn *next, *prev;
+    bool busy, secret;               /* something is open to `now`, allowed as `was`; a secret was used for what is open */
+    struct authority now;
+    enum verdict_kind was;
+    bool broken;                     /* the client must see that something is missing: no proper end. Of its thread */
+    atomic_bool cut;
+};
+/* Takes fd, an accepted connection. Starts its thread. */
+int conn_start(struct egress_box *b, enum egress_door door, int fd);
+/* Ends whatever its thread does. box->lock is held. */
+void conn_cut(struct conn *c);
+/* What is open from now on, for changes of the rules; a change since `v` was taken is looked at. 0; -EPERM: not allowed any more. */
+int conn_begin(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was);
+void conn_secret(struct conn *c);    /* what is open was opened with a secret, and is to be cut when secrets change */
+void conn_rest(struct conn *c);      /* nothing is open: between two requests */
+/* A deadline so many seconds from now. */
+uint64_t in_s(unsigned s);

@@ -1,0 +1,299 @@
+#include "sandbox/egress/stream.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+/* --- waiting --- */
+
+int wait_fd(int fd, short events, int cut_fd, uint64_t deadline_ns)
+{
+    for (;;) {
+        struct pollfd p[2] = { { fd, events, 0 }, { cut_fd, 0, 0 } };
+        uint64_t now = clock_mono_ns();
+        if (now >= deadline_ns)
+            return -ETIMEDOUT;
+        uint64_t left = deadline_ns - now;
+        struct timespec ts = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
+        int r = ppoll(p, cut_fd >= 0 ? 2 : 1, &ts, NULL);
+        if (r < 0 && errno != EINTR)
+            return -errno;
+        if (r > 0 && cut_fd >= 0 && p[1].revents)
+            return -ECANCELED;
+        if (r > 0 && p[0].revents)
+            return 0;
+    }
+}
+
+int stream_wait(struct stream *s, uint64_t deadline_ns)
+{
+    return wait_fd(s->fd, s->want, s->cut_fd, deadline_ns);
+}
+
+/* --- TLS over a socket, with bytes that were read before --- */
+
+struct wire { int fd; char *early; size_t off, n; };
+static BIO_METHOD *wire_method;
+
+static int wire_read(BIO *b, char *p, size_t n, size_t *ret)
+{
+    struct wire *w = BIO_get_data(b);
+
+    BIO_clear_retry_flags(b);
+    if (w->n) {
+        *ret = n < w->n ? n : w->n;
+        memcpy(p, w->early + w->off, *ret);
+        w->off += *ret;
+        w->n -= *ret;
+        if (!w->n) {
+            free(w->early);
+            w->early = NULL;
+        }
+        return 1;
+    }
+    ssize_t k = recv(w->fd, p, n, MSG_DONTWAIT);
+    *ret = k > 0 ? (size_t)k : 0;
+    if (k < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_retry_read(b);
+    else if (k == 0)
+        BIO_set_flags(b, BIO_FLAGS_IN_EOF);
+    return k > 0;
+}
+
+static int wire_write(BIO *b, const char *p, size_t n, size_t *ret)
+{
+    struct wire *w = BIO_get_data(b);
+    ssize_t k = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    BIO_clear_retry_flags(b);
+    *ret = k > 0 ? (size_t)k : 0;
+    if (k < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_retry_write(b);
+    return k > 0;
+}
+
+static long wire_ctrl(BIO *b, int command, long n, void *p)
+{
+    (void)n, (void)p;
+    if (command == BIO_CTRL_EOF)
+        return BIO_test_flags(b, BIO_FLAGS_IN_EOF) != 0;
+    return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP;
+}
+
+static int wire_free(BIO *b)
+{
+    struct wire *w = b ? BIO_get_data(b) : NULL;
+
+    if (w)
+        free(w->early);
+    free(w);
+    return b != NULL;
+}
+
+int stream_init(void)
+{
+    wire_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "connection");
+    if (!wire_method || !BIO_meth_set_read_ex(wire_method, wire_read) || !BIO_meth_set_write_ex(wire_method, wire_write) || !BIO_meth_set_ctrl(wire_method, wire_ctrl) ||
+        !BIO_meth_set_destroy(wire_method, wire_free))
+        return -ENOMEM;
+    return 0;
+}
+
+int stream_set_tls(struct stream *s, SSL *ssl)
+{
+    struct wire *w = mem_zalloc(sizeof(*w));
+    BIO *b = w ? BIO_new(wire_method) : NULL;
+
+    if (!b) {
+        free(w);
+        return -ENOMEM;
+    }
+    *w = (struct wire){ s->fd, s->in, s->in_off, s->in_n };
+    if (!w->n) {
+        free(w->early);
+        w->early = NULL;
+    }
+    s->in = NULL;
+    s->in_off = s->in_n = s->in_cap = 0;
+    BIO_set_data(b, w);
+    BIO_set_init(b, 1);
+    SSL_set_bio(ssl, b, b);
+    s->ssl = ssl;
+    return 0;
+}
+
+static void enter(struct stream *s)
+{
+    while (s->gate && sem_wait(s->gate) && errno == EINTR)
+        ;
+}
+
+static void leave(struct stream *s)
+{
+    if (s->gate)
+        sem_post(s->gate);
+}
+
+/* What a call of the library that did not succeed means. */
+static int tls_result(struct stream *s, int k)
+{
+    int e = SSL_get_error(s->ssl, k), sys = errno;
+    unsigned long why = ERR_peek_last_error();
+
+    ERR_clear_error();
+    switch (e) {
+    case SSL_ERROR_WANT_READ: s->want = POLLIN; return -EAGAIN;
+    case SSL_ERROR_WANT_WRITE: s->want = POLLOUT; return -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN: s->end = true; return 0;
+    case SSL_ERROR_SYSCALL: return sys == EPIPE ? -EPIPE : -ECONNRESET;
+    default: return ERR_GET_REASON(why) == SSL_R_UNEXPECTED_EOF_WHILE_READING ? -ECONNRESET : -EPROTO;
+    }
+}
+
+int stream_handshake(struct stream *s, uint64_t deadline_ns)
+{
+    for (;;) {
+        enter(s);
+        ERR_clear_error();
+        int k = SSL_do_handshake(s->ssl), r = k == 1 ? 0 : tls_result(s, k);
+        leave(s);
+        if (r == 0 && k != 1)
+            return -ECONNRESET;
+        if (r != -EAGAIN)
+            return r;
+        r = stream_wait(s, deadline_ns);
+        if (r)
+            return r;
+    }
+}
+
+/* --- bytes --- */
+
+static long read_new(struct stream *s, void *p, size_t n)
+{
+    if (s->end)
+        return 0;
+    enter(s);
+    long r;
+    if (s->ssl) {
+        size_t got = 0;
+        ERR_clear_error();
+        int k = SSL_read_ex(s->ssl, p, n, &got);
+        r = k == 1 ? (long)got : tls_result(s, k);
+    } else {
+        ssize_t k = recv(s->fd, p, n, MSG_DONTWAIT);
+        s->want = POLLIN;
+        s->end = !k;
+        r = k >= 0 ? k : errno == EAGAIN || errno == EINTR ? -EAGAIN : -ECONNRESET;
+    }
+    s->want_in = s->want;
+    leave(s);
+    return r;
+}
+
+long stream_read(struct stream *s, void *p, size_t n)
+{
+    if (!s->in_n)
+        return read_new(s, p, n);
+    size_t k = n < s->in_n ? n : s->in_n;
+    memcpy(p, s->in + s->in_off, k);
+    stream_take(s, k);
+    return (long)k;
+}
+
+long stream_write(struct stream *s, const void *p, size_t n)
+{
+    enter(s);
+    long r;
+    if (s->ssl) {
+        size_t put = 0;
+        ERR_clear_error();
+        int k = SSL_write_ex(s->ssl, p, n, &put);
+        r = k == 1 ? (long)put : tls_result(s, k);
+        if (!r)
+            r = -EPIPE;
+    } else {
+        ssize_t k = send(s->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        s->want = POLLOUT;
+        r = k >= 0 ? k : errno == EAGAIN || errno == EINTR ? -EAGAIN : -EPIPE;
+    }
+    s->want_out = s->want;
+    leave(s);
+    return r;
+}
+
+int stream_write_all(struct stream *s, const void *p, size_t n, uint64_t deadline_ns)
+{
+    for (size_t at = 0; at < n;) {
+        long k = stream_write(s, (const char *)p + at, n - at);
+        if (k == -EAGAIN)
+            k = stream_wait(s, deadline_ns);
+        if (k < 0)
+            return (int)k;
+        at += (size_t)k;
+    }
+    return 0;
+}
+
+void stream_take(struct stream *s, size_t n)
+{
+    s->in_off += n;
+    s->in_n -= n;
+    if (!s->in_n)
+        s->in_off = 0;
+}
+
+int stream_more(struct stream *s, size_t max)
+{
+    if (s->in_n >= max)
+        return -EMSGSIZE;
+    if (s->in_off && s->in_off + s->in_n == s->in_cap) {
+        memmove(s->in, s->in + s->in_off, s->in_n);
+        s->in_off = 0;
+    }
+    if (s->in_off + s->in_n == s->in_cap) {
+        size_t cap = !s->in_cap ? STREAM_IN_FIRST : s->in_cap * 2;
+        char *p = mem_realloc(s->in, cap > max ? max : cap);
+        if (!p)
+            return -ENOMEM;
+        s->in = p;
+        s->in_cap = cap > max ? max : cap;
+    }
+    size_t room = s->in_cap - s->in_off - s->in_n;
+    long k = read_new(s, s->in + s->in_off + s->in_n, room < max - s->in_n ? room : max - s->in_n);
+    if (k > 0)
+        s->in_n += (size_t)k;
+    return k > 0 ? 1 : (int)k;
+}
+
+void stream_shut(struct stream *s)
+{
+    if (s->ssl && SSL_is_init_finished(s->ssl)) {
+        enter(s);
+        ERR_clear_error();
+        SSL_shutdown(s->ssl);
+        ERR_clear_error();
+        leave(s);
+    }
+    shutdown(s->fd, SHUT_WR);
+}
+
+void stream_close(struct stream *s, bool abort)
+{
+    if (s->fd >= 0 && abort && !s->ssl)
+        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));       /* a reset: what is missing is seen */
+    else if (s->fd >= 0 && !abort)
+        stream_shut(s);
+    SSL_free(s->ssl);
+    free(s->in);
+    if (s->fd >= 0)
+        close(s->fd);
+    *s = STREAM_INIT;
+}
