@@ -32,6 +32,10 @@
       "  --timeout S       interrupt it after so many seconds\n  -o, --output DIR  where figures are saved (default: here)\n" \
       "Variables, functions and imports stay from one run to the next, until the sandbox sleeps or stops. The last value is shown; figures\n" \
       "are saved, and their names printed. An interrupt (ctrl-c) goes to the code. The status is 1 if it ended with an error.\n") \
+    X(port, "WS [PORT] [--rm]", "Make a URL that reaches a server in a sandbox, or show which ports have one.", \
+      "  --rm  take the URLs of this port back: they reach nothing any more\n" \
+      "Who has the URL reaches the server, also when the sandbox sleeps: it is woken, and the request waits until something listens.\n" \
+      "Each call makes a new URL; the last 8 of a port hold until --rm.\n") \
     X(freeze, "WS", "Stop all processes of a sandbox where they are.", "The next request to it wakes it, as does `wake`.\n") \
     X(sleep, "WS", "Take a snapshot of a sandbox and end its processes; files stay.", "The next request to it starts it again.\n") \
     X(wake, "WS", "Start a sandbox, or thaw it.", "") \

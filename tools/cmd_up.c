@@ -22,7 +22,7 @@ static int runner_up(struct tool *t, struct runner_start how, bool tcp)
     }
     bool runs = !runner_find(t, &dir, NULL);
     close_p(&dir);
-    if (runs && (listen || how.secret_key || how.upstream_roots || how.resolver))
+    if (runs && (listen || how.secret_key || how.upstream_roots || how.resolver || how.domain))
         return tool_fail("the runner runs already; `coppice down` first, then `up` with these options");
     if (runs)
         return 0;
@@ -71,7 +71,8 @@ int cmd_up(struct tool *t, int argc, char **argv)
     bool no_tcp = false, store_only = false;
     const struct arg_option options[] = {
         { "listen", 0, .val = &how.listen }, { "listen-any", 0, .flag = &how.listen_any }, { "no-tcp", 0, .flag = &no_tcp }, { "store-only", 0, .flag = &store_only },
-        { "secret-key", 0, .val = &how.secret_key }, { "upstream-roots", 0, .val = &how.upstream_roots }, { "resolver", 0, .val = &how.resolver }, { 0 },
+        { "secret-key", 0, .val = &how.secret_key }, { "upstream-roots", 0, .val = &how.upstream_roots }, { "resolver", 0, .val = &how.resolver },
+        { "domain", 0, .val = &how.domain }, { 0 },
     };
     struct args a;
     json_t *ans;
@@ -79,8 +80,8 @@ int cmd_up(struct tool *t, int argc, char **argv)
     int r = args_parse(t, "up", argc, argv, options, 0, 0, &a);
     if (!r && how.listen && (no_tcp || store_only))
         r = args_usage("up", "--listen goes neither with --no-tcp nor with --store-only");
-    if (!r && store_only && (how.secret_key || how.upstream_roots || how.resolver))
-        r = args_usage("up", "--secret-key, --upstream-roots and --resolver are for sandboxes: not with --store-only");
+    if (!r && store_only && (how.secret_key || how.upstream_roots || how.resolver || how.domain))
+        r = args_usage("up", "--secret-key, --upstream-roots, --resolver and --domain are for sandboxes: not with --store-only");
     if (r)
         return r;
     if (snap_connect(t->store, &t->client)) {

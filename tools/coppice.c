@@ -67,14 +67,15 @@ const struct command commands[] = {
 #define X(name, args, summary, help) { #name, cmd_box, args, summary, help },
     BOX_VERBS(X)
 #undef X
-    { "up", cmd_up, "[--listen ADDR:PORT] [--no-tcp] [--store-only] [--secret-key FILE]", "Start the store's daemons to stay; says how to reach them.",
+    { "up", cmd_up, "[--listen ADDR:PORT] [--no-tcp] [--store-only] [--secret-key FILE] [--domain NAME]", "Start the store's daemons to stay; says how to reach them.",
       "  --listen ADDR:PORT  serve sandboxes there (default: 127.0.0.1:8421), with the token in STORE/sandbox/token\n"
       "  --listen-any        allow an address that other machines can reach: there is no encryption, put a proxy in front\n"
       "  --no-tcp            only on the socket STORE/sandbox/api.sock\n  --store-only        no sandboxes, only the store's own daemon\n"
       "These hold for later starts too; `default` takes one back:\n"
       "  --secret-key FILE     32 bytes that secrets are kept under (default: /etc/coppice/keys/ID, made when there is none); memory: lost at the end\n"
       "  --upstream-roots FILE certificates (PEM) that servers are verified with (default: the host's)\n"
-      "  --resolver FILE       resolve names by the servers in this resolv.conf (default: /etc/resolv.conf)\n" },
+      "  --resolver FILE       resolve names by the servers in this resolv.conf (default: /etc/resolv.conf)\n"
+      "  --domain NAME         previews are beneath it (*.NAME leads here) besides localhost; [http://|https://]NAME[:PORT], https if not said\n" },
     { "down", cmd_down, "", "End the store's daemons: sandboxes end, mounts are taken away.", "" },
     { "status", cmd_status, "", "Show the daemons, mounts and sandboxes; status 1 if no daemon runs.", "" },
     { "doctor", cmd_doctor, "", "Check what this machine offers, and say what each missing thing costs.", "" },

@@ -22,12 +22,12 @@ static int not_ours(char *why, size_t size, const char *text)
 
 int runner_config_load(int dir, struct runner_config *c, char *ret_why, size_t size)
 {
-    const struct { const char *key; char *at; } fields[] = { { "secret_key", c->secret_key }, { "upstream_roots", c->upstream_roots }, { "resolver", c->resolver } };
+    const struct { const char *key; char *at; } fields[] = { { "secret_key", c->secret_key }, { "upstream_roots", c->upstream_roots }, { "resolver", c->resolver }, { "domain", c->domain } };
     _cleanup_free_ char *text = malloc(CONFIG_MAX + 1);
     json_error_t e;
     int r = 0;
 
-    *c = (struct runner_config){ "", "", "" };
+    *c = (struct runner_config){ "", "", "", "" };
     _cleanup_close_ int fd = openat(dir, CONFIG_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT)
         return 0;
@@ -40,9 +40,9 @@ int runner_config_load(int dir, struct runner_config *c, char *ret_why, size_t s
         r = not_ours(ret_why, size, j ? "it is not an object" : e.text);
     json_object_foreach(j, key, v) {
         unsigned i = 0;
-        while (i < 3 && strcmp(fields[i].key, key))
+        while (i < sizeof(fields) / sizeof(fields[0]) && strcmp(fields[i].key, key))
             i++;
-        if (i == 3 || !json_is_string(v) || json_string_length(v) >= sizeof(c->resolver))
+        if (i == sizeof(fields) / sizeof(fields[0]) || !json_is_string(v) || json_string_length(v) >= sizeof(c->resolver))
             r = not_ours(ret_why, size, key);
         else
             snprintf(fields[i].at, sizeof(c->resolver), "%s", json_string_value(v));
@@ -53,8 +53,8 @@ int runner_config_load(int dir, struct runner_config *c, char *ret_why, size_t s
 
 int runner_config_save(int dir, const struct runner_config *c)
 {
-    json_t *j = json_pack("{s:s*,s:s*,s:s*}", "secret_key", c->secret_key[0] ? c->secret_key : NULL, "upstream_roots", c->upstream_roots[0] ? c->upstream_roots : NULL, "resolver",
-                          c->resolver[0] ? c->resolver : NULL);
+    json_t *j = json_pack("{s:s*,s:s*,s:s*,s:s*}", "secret_key", c->secret_key[0] ? c->secret_key : NULL, "upstream_roots", c->upstream_roots[0] ? c->upstream_roots : NULL, "resolver",
+                          c->resolver[0] ? c->resolver : NULL, "domain", c->domain[0] ? c->domain : NULL);
     _cleanup_free_ char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
 
     json_decref(j);

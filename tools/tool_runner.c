@@ -109,7 +109,7 @@ static int launch(struct tool *t, const struct runner_start *how, const struct r
         return r;
     snprintf(idle, sizeof(idle), "%u", how->idle_exit_s);
     const char *argv[24] = { p.launcher, "--store", t->store, "--snapshotd", p.snapshotd, "--sandboxd", p.sandboxd, "--agent", p.agent, "--tar", p.tar, "--idle-exit", idle };
-    const char *const more[][2] = { { "--egress", p.egress }, { "--secret-key", c->secret_key }, { "--upstream-roots", c->upstream_roots }, { "--resolver", c->resolver },
+    const char *const more[][2] = { { "--egress", p.egress }, { "--secret-key", c->secret_key }, { "--upstream-roots", c->upstream_roots }, { "--resolver", c->resolver }, { "--domain", c->domain },
                                     { "--listen", how->listen } };
     unsigned n = 13;
     for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++)
@@ -136,6 +136,8 @@ static int settings(int dir, const struct runner_start *how, struct runner_confi
     for (size_t i = 0; !r && i < sizeof(said) / sizeof(said[0]); i++)
         if (said[i].said && (r = runner_config_set(said[i].at, said[i].said)))
             why_not(why, size, r, said[i].said, strerror(-r));
+    if (!r && how->domain)
+        snprintf(c->domain, sizeof(c->domain), "%s", strcmp(how->domain, "default") ? how->domain : "");
     return r;
 }
 
@@ -146,7 +148,7 @@ static int configured(struct tool *t, int dir, const struct runner_start *how, c
 
     if (!r)
         r = launch(t, how, &c, why, size);
-    if (!r && (how->secret_key || how->upstream_roots || how->resolver) && (r = runner_config_save(dir, &c)))
+    if (!r && (how->secret_key || how->upstream_roots || how->resolver || how->domain) && (r = runner_config_save(dir, &c)))
         why_not(why, size, r, "it runs, but its options could not be kept for later starts", strerror(-r));
     return r;
 }

@@ -12,8 +12,8 @@
  * -ENOENT: no directory; -EACCES; -errno. *ret_dir is set (owned) with 0 and -ECONNREFUSED. */
 int runner_find(const struct tool *t, int *ret_dir, pid_t *ret_pid);
 /* Starts it: listen is NULL (no TCP) or ADDR:PORT; listen_any: also one that other machines reach. It ends by itself after idle_exit_s without work (0: never).
- * secret_key, upstream_roots, resolver: options of `up` (runner_config.h), kept for later starts when this one succeeds; NULL: as kept. 0, or -errno with why not. */
-struct runner_start { const char *listen; bool listen_any; unsigned idle_exit_s; const char *secret_key, *upstream_roots, *resolver; };
+ * secret_key, upstream_roots, resolver, domain: options of `up` (runner_config.h), kept for later starts when this one succeeds; NULL: as kept. 0, or -errno with why not. */
+struct runner_start { const char *listen; bool listen_any; unsigned idle_exit_s; const char *secret_key, *upstream_roots, *resolver, *domain; };
 int runner_start(struct tool *t, const struct runner_start *how, char *ret_why, size_t why_size);
 /* Runs it if it does not; the store is made if there is none. */
 int runner_need(struct tool *t, int *ret_dir);

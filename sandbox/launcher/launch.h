@@ -17,6 +17,7 @@
 enum { MAKERS_MAX = 4 };                  /* husks in the making at once: more only get in each other's way */
 struct launch_options {
     const char *store, *snapshotd, *sandboxd, *agent, *tar, *egress, *listen;     /* absolute paths; tar, egress may be NULL; listen: ADDR:PORT or NULL */
+    const char *domain;                   /* of previews, besides localhost; NULL */
     const char *secret_key, *upstream_roots, *resolver;       /* absolute paths, or "memory" for the key; NULL: the default */
     bool foreground, listen_any;
     unsigned idle_exit_s;

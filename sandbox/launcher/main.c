@@ -24,7 +24,7 @@ enum { LOG_BYTES_MAX = 4 << 20, LOCK_WAIT_S = 40, HIGH_FD = 10 };
 
 static const char usage[] =
     "usage: launcher --store DIR --snapshotd PATH --sandboxd PATH --agent PATH [--tar PATH]\n"
-    "                [--egress PATH] [--secret-key FILE|memory] [--upstream-roots FILE] [--resolver FILE]\n"
+    "                [--egress PATH] [--secret-key FILE|memory] [--upstream-roots FILE] [--resolver FILE] [--domain NAME]\n"
     "                [--listen ADDRESS:PORT] [--listen-any] [--idle-exit SECONDS] [--foreground] [--debug]\n"
     "Runs sandboxes of the coppice store DIR and serves them on DIR/sandbox/api.sock. It is started by `coppice` when needed.\n"
     "  --listen ADDRESS:PORT  also on TCP, with the token in DIR/sandbox/token; a loopback address\n"
@@ -33,6 +33,7 @@ static const char usage[] =
     "  --tar PATH             coppice-tar, for sandboxd\n"
     "  --egress PATH          the egress proxy; without it sandboxes have no network\n"
     "  --secret-key FILE      32 bytes that the secrets are kept under (default: /etc/coppice/keys/ID, made at the first use); memory: lost at the end\n"
+    "  --domain NAME          previews are also beneath this name: [http://|https://]NAME[:PORT]\n"
     "  --upstream-roots FILE  certificates (PEM) that servers are verified with (default: the host's)\n"
     "  --resolver FILE        names are resolved by the servers of this resolv.conf (default: /etc/resolv.conf)\n"
     "  --foreground           stay; log to standard error\n"
@@ -56,6 +57,7 @@ static int parse(int argc, char **argv, struct launch_options *o)
         { "store", required_argument, NULL, 's' }, { "snapshotd", required_argument, NULL, 'S' }, { "sandboxd", required_argument, NULL, 'B' },
         { "agent", required_argument, NULL, 'A' }, { "tar", required_argument, NULL, 'T' }, { "egress", required_argument, NULL, 'E' },
         { "secret-key", required_argument, NULL, 'K' }, { "upstream-roots", required_argument, NULL, 'U' }, { "resolver", required_argument, NULL, 'R' },
+        { "domain", required_argument, NULL, 'D' },
         { "listen", required_argument, NULL, 'l' }, { "listen-any", no_argument, NULL, 'y' },
         { "idle-exit", required_argument, NULL, 'i' }, { "foreground", no_argument, NULL, 'f' }, { "debug", no_argument, NULL, 'd' },
         { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'v' }, { 0 },
@@ -73,6 +75,7 @@ static int parse(int argc, char **argv, struct launch_options *o)
         case 'K': o->secret_key = optarg; break;
         case 'U': o->upstream_roots = optarg; break;
         case 'R': o->resolver = optarg; break;
+        case 'D': o->domain = optarg; break;
         case 'l': o->listen = optarg; break;
         case 'y': o->listen_any = true; break;
         case 'f': o->foreground = true; break;

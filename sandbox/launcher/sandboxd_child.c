@@ -11,9 +11,9 @@
 
 static void run_sandboxd(struct launch *l, int control_end)
 {
-    char hash[96], listen[96], name[64], tar[PATH_MAX + 16], program[PATH_MAX], dir[PATH_MAX], tar_dir[PATH_MAX];
+    char hash[96], listen[96], name[64], domain[320], tar[PATH_MAX + 16], program[PATH_MAX], dir[PATH_MAX], tar_dir[PATH_MAX];
     char *argv[] = { program, NULL };
-    char *env[] = { name, (char *)(uintptr_t)"PATH=/usr/bin:/bin", (char *)(uintptr_t)"LANG=C.UTF-8", NULL, NULL, NULL, NULL };
+    char *env[] = { name, (char *)(uintptr_t)"PATH=/usr/bin:/bin", (char *)(uintptr_t)"LANG=C.UTF-8", NULL, NULL, NULL, NULL, NULL };
     const int fds[] = { control_end, l->unix_fd, l->state_fd, l->tcp_fd };
     unsigned n = 3;
 
@@ -24,6 +24,9 @@ static void run_sandboxd(struct launch *l, int control_end)
     snprintf(tar_dir, sizeof(tar_dir), "%s", l->options.tar ? l->options.tar : "");
     snprintf(hash, sizeof(hash), "COPPICE_TOKEN_SHA256=%s", l->token_hash);
     snprintf(listen, sizeof(listen), "COPPICE_LISTEN=%s", l->listen_text);
+    snprintf(domain, sizeof(domain), "COPPICE_DOMAIN=%s", l->options.domain ? l->options.domain : "");
+    if (l->options.domain)
+        env[n++] = domain;
     if (l->options.tar)
         env[n++] = tar;
     if (l->tcp_fd >= 0) {
