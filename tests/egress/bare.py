@@ -52,17 +52,16 @@ class Egress:
         low = [theirs.fileno(), os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY), key, os.open(self.roots, os.O_RDONLY), os.open(self.resolver, os.O_RDONLY)]
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for fd in low]
 
-        def place():
+        def place():                # all else of ours is closed by exec
             for i, fd in enumerate(high):
                 os.dup2(fd, 3 + i, inheritable=True)
             os.setgroups([])
             os.setresgid(EGRESS_UID, EGRESS_UID, EGRESS_UID)
             os.setresuid(EGRESS_UID, EGRESS_UID, EGRESS_UID)
         with open(self.log, 'ab') as log:
-            holes = [os.open('/dev/null', os.O_RDONLY | os.O_CLOEXEC) for _ in range(8)]       # so that nothing of Popen's own is among 3..7
-            self.process = subprocess.Popen([self.program], preexec_fn=place, pass_fds=(3, 4, 5, 6, 7), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = subprocess.Popen([self.program], preexec_fn=place, close_fds=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env={'EGRESS_KEY': 'memory', 'EGRESS_SELF': self.own, **self.env})
-        for fd in [*low[1:], *high, *holes]:
+        for fd in [*low[1:], *high]:
             os.close(fd)
         theirs.close()
         self.control.settimeout(20)

@@ -1,7 +1,7 @@
 """clients.py COPPICE STATIC_CLIENT [--only NAME]: unmodified clients inside real sandboxes, then attackers as root and as user, then a look for canaries everywhere.
 Prints ok and not ok lines; ends with 77 where sandboxes cannot be."""
 import os, pathlib, sys, time
-import services, trial, world as worlds
+import services, trial, wire, world as worlds
 from live import Store
 
 API = 'api.example.com'
@@ -22,8 +22,8 @@ CLIENTS = [
     ('wget', 'wget', 'wget -q -O- https://www.example.com/word'),
     ('git clone', 'git', 'rm -rf /tmp/g; git clone -q https://pkg.example.com/repo.git /tmp/g && cat /tmp/g/README'),
     ('git clone, intercepted', 'git', 'rm -rf /tmp/g; git clone -q https://www.example.com/repo.git /tmp/g && cat /tmp/g/README'),
-    ('pip install', f'{PY} -m pip', f'rm -rf /tmp/p; {PY} -m pip -q --disable-pip-version-check install --no-cache-dir --index-url https://www.example.com/simple/ --target /tmp/p tiny-egress && PYTHONPATH=/tmp/p {PY} -c "import tiny_egress; print(tiny_egress.WORD)"'),
-    ('npm install', 'npm', 'rm -rf /tmp/n; mkdir /tmp/n && cd /tmp/n && npm install --silent --no-audit --no-fund --no-update-notifier --registry https://www.example.com/npm/ --replace-registry-host=never --cache /tmp/n/.c tiny-egress >/dev/null && node -p "require(\'tiny-egress\')"'),
+    ('pip install', f'{PY} -m pip', f'rm -rf /tmp/p; PIP_CONFIG_FILE=/dev/null {PY} -m pip -q --disable-pip-version-check install --no-cache-dir --index-url https://www.example.com/simple/ --target /tmp/p tiny-egress && PYTHONPATH=/tmp/p {PY} -c "import tiny_egress; print(tiny_egress.WORD)"'),
+    ('npm install', 'npm', 'rm -rf /tmp/n; mkdir /tmp/n && cd /tmp/n && npm install --userconfig /dev/null --globalconfig /dev/null --silent --no-audit --no-fund --no-update-notifier --registry https://www.example.com/npm/ --replace-registry-host=never --cache /tmp/n/.c tiny-egress >/dev/null && node -p "require(\'tiny-egress\')"'),
     ('node fetch', 'node', 'node -e "fetch(\'https://www.example.com/word\').then(r => r.text()).then(console.log)"'),
     ('python urllib', PY, f'{PY} -c "import urllib.request as u; print(u.urlopen(\'https://www.example.com/word\').read().decode())"'),
     ('python requests', f'{PY} -c "import requests"', f'{PY} -c "import requests; print(requests.get(\'https://www.example.com/word\').text)"'),
@@ -63,7 +63,6 @@ class Run(trial.Trial):
 
 
 def clients(r):
-    r.world.names.put('pkg.example.com', '93.184.216.35')
     for name, needs, script in CLIENTS:
         if r.store.run('ws', f'command -v {needs.split()[0]} >/dev/null && {{ {needs} --version || {needs}; }} >/dev/null 2>&1 </dev/null' if 'static' not in needs else 'true').returncode:
             print(f'ok # SKIP {name}: not installed on this machine')
@@ -108,6 +107,30 @@ def credentials(r):
     got = r.store.run('ws', f'curl -sS -H "Authorization: Bearer mine" https://{API}/echo')
     sent = b''.join(bytes(w.data) for w in r.world.seen(mark))
     r.true('the origin got the credential, once', sent.count(r.canaries.values['token'].encode()) == 1 and b'mine' not in sent, sent[-400:])
+
+
+def attackers(r):
+    """inside.py in both sandboxes, as root and as user."""
+    import json
+    here = pathlib.Path(__file__).resolve().parent
+    for f in ('wire.py', 'inside.py'):
+        r.store.must('exec', '-i', 'ws', '--', 'sh', '-c', f'cat >/tmp/{f}', input=(here / f).read_text())
+    for user in ('root', 'user'):
+        mark, canary = r.world.mark(), len(r.world.canary)
+        got = r.store.run('ws', f'{PY} /tmp/inside.py other.example.org', user=user)
+        try:
+            d = json.loads(got.stdout)
+        except ValueError:
+            r.true(f'the attacker as {user} ran', False, got.stdout[-300:] + got.stderr[-900:])
+            continue
+        r.same(f'{user}: control', d['control'], '200')
+        for what, word in d['attacks'].items():
+            r.true(f'{user}: {what}', wire.refused(word), word)
+        r.same(f'{user}: sockets of others', d['sockets'], [])
+        r.same(f'{user}: ports of egress taken', d['bound'], [])
+        r.true(f'{user}: raw sockets', all(x[:1] == [16] for x in d['raw']), d['raw'])
+        r.same(f'{user}: who was reached', {(w.address, w.port) for w in r.world.seen(mark)}, {('93.184.216.34', 443)})
+        r.same(f'{user}: inner services', r.world.canary[canary:], [])
 
 
 HUNT = r'''
@@ -200,6 +223,7 @@ def main():
         for what, f in (('clients', lambda: clients(r)),):
             f()
         r.step('ports, protocols, names and hosts that are not allowed: refused at once, and nobody hears of it', lambda: refused(r))
+        r.step('attackers inside, as root and as user', lambda: attackers(r))
         r.step('the credential is added outside', lambda: credentials(r))
         r.step('forks, kill -9, restarts: the same rules', lambda: forks_and_restarts(r))
         r.step('sleep and freeze', lambda: sleep_and_freeze(r))

@@ -42,7 +42,7 @@ class Wire:
     def exactly(self, n):
         have = b''
         while len(have) < n:
-            d = self.recv(n - len(have))
+            d = self.recv(min(n - len(have), 1 << 20))
             if not d:
                 raise ConnectionError('ended within a body')
             have += d
@@ -60,6 +60,8 @@ class Request:
         self.headers = [tuple(p.strip() for p in l.split(':', 1)) for l in lines[1:] if ':' in l]
         url = urllib.parse.urlsplit(self.target)
         self.path, self.query = url.path, dict(urllib.parse.parse_qsl(url.query))
+        if self.get('expect'):
+            wire.send(b'HTTP/1.1 100 Continue\r\n\r\n')
         if 'chunked' in (self.get('transfer-encoding') or ''):
             self.body = b''
             while n := int(wire.until(b'\r\n').split(b';')[0] or b'0', 16):
@@ -126,21 +128,27 @@ class Listener:
 
     def __init__(self, world, address, port, context=None, script=None):
         self.world, self.address, self.port, self.context, self.script = world, address, port, context, script
+        self.ns = world.ns
         self.sock = world.ns.listen(address, port)
         threading.Thread(target=self.loop, daemon=True).start()
 
     def loop(self):
         while True:
             try:
-                sock, _ = self.sock.accept()
+                sock, peer = self.sock.accept()
             except OSError:
                 return
-            threading.Thread(target=self.one, args=(sock,), daemon=True).start()
+            if peer[:2] in self.world.sentinels:       # of World.settle()
+                self.world.sentinels.discard(peer[:2])
+                self.world.settled.put(peer)
+                sock.close()
+                continue
+            wire = Wire(sock, self)
+            with self.world.lock:
+                self.world.wires.append(wire)
+            threading.Thread(target=self.one, args=(wire, sock), daemon=True).start()
 
-    def one(self, sock):
-        wire = Wire(sock, self)
-        with self.world.lock:
-            self.world.wires.append(wire)
+    def one(self, wire, sock):
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.context:
@@ -164,6 +172,8 @@ class Listener:
         wire.reused, wire.alpn = bool(wire.sock.session_reused), wire.sock.selected_alpn_protocol()
 
     def close(self):
+        if self in self.world.listeners:
+            self.world.listeners.remove(self)
         self.sock.close()
 
 

@@ -119,7 +119,9 @@ def check(t, file, a, tls):
         if last.isdigit():
             t.true(f'{what}: refused', not words or words[-1] >= '400' or len(words) < whole + 1, (words, end, outline))
             t.true(f'{what}: no more answers than requests', len(words) <= whole + 1, (words, outline))
-        wires = [w for w in t.world.seen(mark)]
+        t.until(f'{what}: its end', lambda: t.egress.ask('status')['connections'] == 0)
+        t.world.settle()
+        wires = t.world.seen(mark)
         for w in wires:
             w.ended.wait(3)
         sent, begun = 0, False
@@ -209,7 +211,9 @@ def responses(t):
             return r
         word = outcome(ask)
         first, last = (outline or ['nothing'])[0], (outline or ['nothing'])[-1]
-        if '=' in first or first == 'none':
+        if b' 101 ' in data:                     # nobody asked for another protocol
+            t.same(name, word, '502')
+        elif '=' in first or first == 'none':
             t.true(f'{name}: {first}', word.isdigit() and word != '502' and ('=' not in first or len(body) == int(first.split('=')[1])) or word in ('closed', 'reset') and last in ('body', 'more'), (word, body[:60], outline))
         else:
             t.true(f'{name}: {outline}', word in ('502', 'closed', 'reset'), (word, body[:60]))

@@ -154,7 +154,8 @@ def upstream_tls(t):
     contexts['tls1.0'] = tls_context(ca.leaf('old', ['tls1.0.bad.example.com']), low=ssl.TLSVersion.TLSv1, high=ssl.TLSVersion.TLSv1, ciphers='ALL:@SECLEVEL=0')
     contexts['tls1.1'] = tls_context(ca.leaf('old1', ['tls1.1.bad.example.com']), low=ssl.TLSVersion.TLSv1_1, high=ssl.TLSVersion.TLSv1_1, ciphers='ALL:@SECLEVEL=0')
     contexts['h2-only'] = tls_context(ca.leaf('h2', ['h2-only.bad.example.com']), alpn=('h2',))
-    value, closers = t.secret('up35'), []
+    t.secret('up35')
+    closers = []
     _, a = t.box([{'name': 'bad', 'allow': ['*.bad.example.com'], 'inject': [{'bearer': 'up35'}]}])
     _, good = t.box([{'name': 'api', 'allow': ['api.example.com'], 'inject': [{'bearer': 'up35'}]}])
     try:

@@ -69,6 +69,7 @@ class Trial:
         mark, asked = self.world.mark(), len(self.world.names.asked())
         canary = len(self.world.canary)
         yield
+        self.world.settle()
         self.same(f'{what}: connections to the world', [(w.address, w.port) for w in self.world.seen(mark, address)], [])
         self.same(f'{what}: internal services reached', self.world.canary[canary:], [])
         if names:

@@ -1,6 +1,6 @@
 """The world that egress is tried in: public-looking addresses, DNS, origins, a metadata service, an internal service; and `host`, where the daemons run, joined to it by a cable.
 No switch of the product knows of it: its resolver file and its roots are configuration. Nothing is left behind when this process ends, however it does."""
-import os, pathlib, shutil, tempfile, threading
+import os, pathlib, queue, shutil, socket, tempfile, threading
 from certs import Authority
 from names import Names
 from netns import Namespace, bind_mount, libc, private_mounts, unshare, veth, CLONE_NEWNET
@@ -10,7 +10,7 @@ DNS, METADATA, INTERNAL, HOST = '93.184.216.53', '169.254.169.254', '10.0.0.5', 
 API, EVIL, FILES, OTHER, V6 = '93.184.216.34', '93.184.216.66', '93.184.216.35', '93.184.216.36', '2606:2800:220:1::34'
 ADDRESSES = [API, EVIL, FILES, OTHER, DNS] + [f'93.184.216.{n}' for n in range(100, 130)]
 NAMES = {'api.example.com': [API], 'www.example.com': [API], 'example.com': [API], 'a.b.example.com': [API], 'files.example.com': [FILES], 'other.example.org': [OTHER], 'evil.example.net': [EVIL],
-         'six.example.com': [V6], 'notexample.com': [EVIL], 'internal.example.com': [INTERNAL], 'meta.example.com': [METADATA], 'loop.example.com': ['127.0.0.1'], 'host.example.com': [HOST]}
+         'pkg.example.com': [FILES], 'six.example.com': [V6], 'notexample.com': [EVIL], 'internal.example.com': [INTERNAL], 'meta.example.com': [METADATA], 'loop.example.com': ['127.0.0.1'], 'host.example.com': [HOST]}
 
 
 class World:
@@ -19,7 +19,7 @@ class World:
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix='ee-', dir=os.environ.get('COPPICE_TEST_TMP', '/tmp')))
         unshare(CLONE_NEWNET)
         private_mounts()
-        self.lock, self.wires, self.closers = threading.Lock(), [], []
+        self.lock, self.wires, self.listeners, self.settled, self.sentinels = threading.Lock(), [], [], queue.Queue(), set()
         self.paths = {'/big': big, '/hold': hold, '/ws': web_socket}
         self.host, self.ns = Namespace('host', os.getpid()), Namespace('world')
         veth(self.host, 'up0', [f'{HOST}/30', 'fd77::1/64'], self.ns, 'down0', ['10.77.0.2/30', 'fd77::2/64'])
@@ -61,7 +61,7 @@ class World:
             l = Listener(self, address, port, context, script)
         finally:
             self.ns = was
-        self.closers.append(l.close)
+        self.listeners.append(l)
         return l
 
     def mark(self):
@@ -73,9 +73,18 @@ class World:
         with self.lock:
             return [w for w in self.wires[mark:] if (address is None or w.address == address) and (port is None or w.port == port)]
 
+    def settle(self):
+        """After it all connections that had been made are in `wires`: each listener takes them in turn, and takes one of ours last."""
+        for l in list(self.listeners):
+            with l.ns.open(socket.AF_INET6 if ':' in l.address else socket.AF_INET) as s:
+                s.bind((l.address, 0))
+                self.sentinels.add(s.getsockname()[:2])
+                s.connect((l.address, l.port))
+                self.settled.get(timeout=10)
+
     def close(self):
-        for c in reversed(self.closers):
-            c()
+        for l in list(self.listeners):
+            l.close()
         libc.umount2(os.path.realpath('/etc/resolv.conf').encode(), 2)
         shutil.rmtree(self.dir, ignore_errors=True)
 
