@@ -4,9 +4,11 @@
 
 #include "sandbox/egress/http1_private.h"
 
+enum { OPTIONS_MAX = 32 };                 /* of Connection: each header is compared with each of them when it is passed on */
+
 /* What is looked for in one walk over the headers. */
 struct found {
-    unsigned hosts, lengths, codings, upgrades;
+    unsigned hosts, lengths, codings, upgrades, options;
     struct slice host, length, coding, upgrade;
     bool close, keep_alive, connection_upgrade;
 };
@@ -47,7 +49,7 @@ int http1_line(const char *p, size_t n, bool obs_text, struct http1_header *ret,
     return HTTP1_OK;
 }
 
-/* Options of Connection: tokens between commas; empty elements are allowed. */
+/* Options of Connection: tokens between commas; empty elements are allowed (and counted). */
 static bool read_connection(struct slice v, struct found *f)
 {
     size_t i = 0;
@@ -61,7 +63,7 @@ static bool read_connection(struct slice v, struct found *f)
         while (from < to && (v.p[from] == ' ' || v.p[from] == '\t'))
             from++;
         struct slice option = { v.p + from, to - from };
-        if (option.n && !http1_is_name(option))
+        if (++f->options > OPTIONS_MAX || (option.n && !http1_is_name(option)))
             return false;
         f->close |= slice_is_case(option, "close");
         f->keep_alive |= slice_is_case(option, "keep-alive");
@@ -89,7 +91,7 @@ static int look(struct http1_head *h, struct found *f)
             f->upgrade = x->value;
         } else if (slice_is_case(x->name, "connection")) {
             if (!read_connection(x->value, f))
-                return http1_bad(h, 400, "Connection is not a list of tokens");
+                return http1_bad(h, 400, "Connection is not a list of up to 32 tokens");
         } else if (http1_is_lookalike(x->name)) {
             return http1_bad(h, 400, "a header whose name some servers take for one that frames or routes");
         }

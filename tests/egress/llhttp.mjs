@@ -1,13 +1,13 @@
 // What our parser of HTTP accepts, llhttp (Node's parser, in strict mode; the build that undici bundles) must accept, and understand the same: method, target, version, headers, body,
 // trailers, where the message ends, whether the connection goes on. On all tables of cases/ and on mutations of them. What only we refuse is fine, and counted by reason.
-// llhttp.mjs HTTP_ANSWERS CASES [MUTATIONS [SEED]]
+// llhttp.mjs HTTP_ANSWERS [MUTATIONS]; COPPICE_SEED as in tests/lib/seed.h.
 import { spawnSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
-const [program, cases, mutations = '20000', seedText = process.env.COPPICE_SEED ?? '1795231922000'] = process.argv.slice(2)
+const [program, mutations = '20000'] = process.argv.slice(2), cases = new URL('cases', import.meta.url).pathname
 const PAUSED = 21, PAUSED_UPGRADE = 22, INVALID_METHOD = 6
-let seed = seedText === 'random' ? BigInt(Date.now()) : BigInt(seedText)
+let seed = process.env.COPPICE_SEED === 'random' ? BigInt(Date.now()) : BigInt(process.env.COPPICE_SEED || '1795231922000')
 console.log(`COPPICE_SEED=${seed}`)
 function random (n) {
   seed = BigInt.asUintN(64, seed + 0x9e3779b97f4a7c15n)
