@@ -149,7 +149,7 @@ int at_texts(const struct at *at, json_t *object, const char *field, unsigned ma
 
 static char fold(char c)
 {
-    return c == '_' || c == '.' ? '-' : c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
 }
 
 bool text_folds_to(const char *p, size_t n, const char *name)
