@@ -14,6 +14,7 @@ struct exec_request {
     uint16_t cols, rows;
     bool tty, stdin_open, hold;   /* hold: the first reader is in the foreground: it slows the program */
     bool channel;                 /* EXEC_CHANNEL: exec_stdin() writes to its descriptor 3, and the first reader (only) gets STREAM_CHANNEL too */
+    int program_fd;               /* > 0: EXEC_PROGRAM: this sealed memory file is what runs; argv[0] is its name. It has no environment of the box's, session's or request's */
     bool passive;                 /* it does not hold the box: it may be frozen while it has nothing to do, and ends when the box sleeps */
 };
 /* Of one reader. In this order: data*, exit, data*, end. */

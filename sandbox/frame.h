@@ -58,7 +58,9 @@ enum frame_type {
     FRAME_GONE,           /* id: the agent has forgotten this ended execution (its bound of kept ones was reached) */
     FRAME_FATAL,          /* body: i32 -errno, string step: the agent cannot serve (a layer of the self-test is missing) and exits */
 };
-enum { EXEC_TTY = 1, EXEC_STDIN = 2, EXEC_READ = 4, EXEC_CHANNEL = 8, STATE_EXITED = 64, STATE_OOM = 128 };  /* EXEC_READ: reader 0 reads from 0 with HOLD and the credit of the spec */
+enum { EXEC_TTY = 1, EXEC_STDIN = 2, EXEC_READ = 4, EXEC_CHANNEL = 8, EXEC_PROGRAM = 16, STATE_EXITED = 64, STATE_OOM = 128 };  /* EXEC_READ: reader 0 reads from 0 with HOLD and the credit of the spec */
+/* EXEC_PROGRAM: the frame brings one descriptor, a memory file with all seals (PROGRAM_SEALS): what is executed is that, not argv[0], which is only its name; no PATH, no interpreter. The spec
+ * is in the body. FAILED with step "program" if it is anything else. The command does not get the descriptor. */
 /* EXEC_CHANNEL (without EXEC_TTY and EXEC_STDIN): descriptor 3 of the command is one end of a stream socket, stdin is /dev/null. STDIN frames go to the socket (STDIN_CLOSE shuts that
  * direction down), what the command writes to it is STREAM_CHANNEL in its log, after all that stdout and stderr held by then. HELLO kills such executions: nobody could take them up. */
 enum { READ_HOLD = 1, READ_ONCE = 2 /* of a new reader: its DATA_END comes at what the log held when this READ came, though it runs */ };
@@ -77,6 +79,8 @@ struct frame { uint8_t type, flags; uint32_t id; uint64_t arg; const uint8_t *bo
 int frame_recv(int sock, uint8_t *buf, struct frame *ret);
 /* 0; -EAGAIN: not sent; -EPIPE; -EMSGSIZE; -errno. body may be two parts (head + bytes), either may be NULL/0. */
 int frame_send(int sock, uint8_t type, uint8_t flags, uint32_t id, uint64_t arg, const void *head, size_t head_n, const void *body, size_t n, int fd);
+
+enum { PROGRAM_SEALS = 1 | 2 | 4 | 8 };   /* F_SEAL_SEAL, SHRINK, GROW, WRITE */
 
 /* Body of EXEC, in this order: u32 ring, u32 credit, u32 timeout_ms (0: none; then SIGNAL_TREE with SIGTERM, and SIGKILL 2 s later), u16 cols, u16 rows (tty),
  * user string ("user", "root", or "UID" or "UID:GID"), cwd string ("" = home), u16 argc, argc strings, u16 envc, envc strings "K=V".

@@ -20,6 +20,7 @@
 #include "sandbox/routes.h"
 #include "sandbox/sandboxd.h"
 #include "sandbox/stock.h"
+#include "sandbox/watch.h"
 #include "sandbox/web/box_metrics.h"
 
 enum { STOCK_THREADS = 6 };
@@ -96,6 +97,7 @@ int main(void)
     sd->http = http_new(sd);
     add_routes(sd->http);
     box_metrics(sd->http);
+    watch_init();
     g_unix_signal_add(SIGTERM, on_term, sd);
     g_unix_signal_add(SIGINT, on_term, sd);
     boxes_adopt(sd->boxes, adopted, &s);

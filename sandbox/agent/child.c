@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sandbox/agent/super.h"
@@ -50,6 +51,12 @@ static int run_file(const char *file, char *const *argv, char *const *env)
         sh[n++] = argv[i];
     sh[n] = NULL;
     execve(sh[0], sh, env);
+    return -errno;
+}
+
+static int run_program(int fd, char *const *argv, char *const *env)
+{
+    syscall(SYS_execveat, fd, "", argv, env, AT_EMPTY_PATH);
     return -errno;
 }
 
@@ -107,7 +114,7 @@ static char *const *with_home(const struct exec_spec *s, const struct user *u)
     return env;
 }
 
-_Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool tty, const struct super_stdio *io, int status_fd)
+_Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool tty, const struct super_stdio *io, int status_fd, int program_fd)
 {
     const char *step = NULL;
     int r;
@@ -120,6 +127,8 @@ _Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool 
         fail(status_fd, -errno, "terminal");
     if (status_fd == 3 && (status_fd = fcntl(3, F_DUPFD_CLOEXEC, CHILD_FDS)) < 0)
         _exit(127);
+    if (program_fd >= 0 && program_fd < CHILD_FDS && (program_fd = fcntl(program_fd, F_DUPFD_CLOEXEC, CHILD_FDS)) < 0)
+        fail(status_fd, -errno, "descriptors");
     for (int i = 0; i < CHILD_FDS; i++)      /* ascending: a source below CHILD_FDS is in its place before it is overwritten */
         if (io->child[i] >= 0 && (io->child[i] == i ? fcntl(i, F_SETFD, 0) : dup2(io->child[i], i)) < 0)
             fail(status_fd, -errno, "descriptors");
@@ -129,5 +138,7 @@ _Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool 
         fail(status_fd, r, step);
     if (*s->cwd ? chdir(s->cwd) < 0 : chdir(u->home) < 0 && chdir("/") < 0)
         fail(status_fd, -errno, "cwd");
+    if (program_fd >= 0)                     /* marked close-on-exec, as all but 0 to 3: it is not there in the program */
+        fail(status_fd, run_program(program_fd, s->argv, with_home(s, u)), "exec");
     fail(status_fd, run_search(s->argv, with_home(s, u)), "exec");
 }

@@ -9,11 +9,13 @@
  * to KEPT_BYTES_MAX.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -242,15 +244,15 @@ static bool spec_peek(struct exec *e, const uint8_t *p, size_t n, uint32_t *ret_
 
 static int super_fork(struct exec *e, const struct frame *f)
 {
-    int pair[2], spec_fd = f->fd_count ? f->fds[0] : -1;
+    int pair[2], given = f->fd_count ? f->fds[0] : -1, spec_fd = e->flags & EXEC_PROGRAM ? -1 : given, program_fd = e->flags & EXEC_PROGRAM ? given : -1;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     e->super_pid = fork();
     if (e->super_pid == 0) {
-        int keep[3] = { pair[1], agent.proc_fd, spec_fd };
+        int keep[3] = { pair[1], agent.proc_fd, given };
         keep_fds(keep, 3);
-        super_main(pair[1], agent.proc_fd, e->flags, f->body, f->n, spec_fd);
+        super_main(pair[1], agent.proc_fd, e->flags, f->body, f->n, spec_fd, program_fd);
     }
     int err = errno;
     close(pair[1]);
@@ -269,6 +271,14 @@ static uint64_t boot_ns(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+/* A program that nobody can change any more, neither its sender nor what it will run beside. */
+static bool program_ok(const struct frame *f)
+{
+    struct stat st;
+
+    return f->fd_count == 1 && f->n && !fstat(f->fds[0], &st) && S_ISREG(st.st_mode) && st.st_size > 0 && (fcntl(f->fds[0], F_GET_SEALS) & PROGRAM_SEALS) == PROGRAM_SEALS;
+}
+
 static int exec_new(struct frame *f, struct exec **ret, const char **ret_step)
 {
     uint32_t ring, credit;
@@ -280,13 +290,19 @@ static int exec_new(struct frame *f, struct exec **ret, const char **ret_step)
     if (!e)
         return -ENOMEM;
     e->id = f->id;
-    e->flags = f->flags & (EXEC_TTY | EXEC_STDIN | EXEC_READ | EXEC_CHANNEL);
+    e->flags = f->flags & (EXEC_TTY | EXEC_STDIN | EXEC_READ | EXEC_CHANNEL | EXEC_PROGRAM);
     e->super.fd = e->out[0].fd = e->out[1].fd = e->out[2].fd = e->in.fd = -1;
     e->grace_seq = UINT64_MAX;
     e->start_ns = boot_ns();
-    if (f->fd_count)                         /* a memory file does not block; a head with long strings before argv goes without argv[0] */
+    if (e->flags & EXEC_PROGRAM && !program_ok(f)) {
+        free(e);
+        *ret_step = "program";
+        return -EBADMSG;
+    }
+    bool elsewhere = f->fd_count && !(e->flags & EXEC_PROGRAM);
+    if (elsewhere)                           /* a memory file does not block; a head with long strings before argv goes without argv[0] */
         n = pread(f->fds[0], head, sizeof head, 0);
-    bool ok = n >= SPEC_FIXED && !(e->flags & EXEC_CHANNEL && e->flags & (EXEC_TTY | EXEC_STDIN)) && (spec_peek(e, f->fd_count ? head : f->body, (size_t)n, &ring, &credit) || f->fd_count);
+    bool ok = n >= SPEC_FIXED && !(e->flags & EXEC_CHANNEL && e->flags & (EXEC_TTY | EXEC_STDIN)) && (spec_peek(e, elsewhere ? head : f->body, (size_t)n, &ring, &credit) || elsewhere);
     if (!ok) {
         free(e);
         *ret_step = "spec";

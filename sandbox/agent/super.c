@@ -295,7 +295,7 @@ static int spec_read(const uint8_t *p, size_t n, int fd, struct exec_spec *ret)
     return got < 0 ? -errno : exec_spec_get(bytes, (size_t)got, ret);
 }
 
-static int start(struct super *s, const struct exec_spec *spec, uint8_t flags, const char **ret_step)
+static int start(struct super *s, const struct exec_spec *spec, uint8_t flags, int program_fd, const char **ret_step)
 {
     struct user u;
     int status[2], r;
@@ -314,7 +314,7 @@ static int start(struct super *s, const struct exec_spec *spec, uint8_t flags, c
     if (s->pid < 0)
         return -errno;
     if (s->pid == 0)
-        child_main(spec, &u, flags & EXEC_TTY, &s->io, status[1]);
+        child_main(spec, &u, flags & EXEC_TTY, &s->io, status[1], program_fd);
     s->group = s->pid;
     close(status[1]);
     s->status_fd = status[0];
@@ -324,7 +324,7 @@ static int start(struct super *s, const struct exec_spec *spec, uint8_t flags, c
     return 0;
 }
 
-_Noreturn void super_main(int sock, int proc_fd, uint8_t flags, const uint8_t *p, size_t n, int spec_fd)
+_Noreturn void super_main(int sock, int proc_fd, uint8_t flags, const uint8_t *p, size_t n, int spec_fd, int program_fd)
 {
     struct super s = { .sock = sock, .proc_fd = proc_fd, .signal_fd = -1, .status_fd = -1 };
     struct exec_spec spec;
@@ -340,7 +340,9 @@ _Noreturn void super_main(int sock, int proc_fd, uint8_t flags, const uint8_t *p
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     r = s.signal_fd < 0 ? -errno : spec_read(p, n, spec_fd, &spec);
     if (!r) {
-        r = start(&s, &spec, flags, &step);
+        r = start(&s, &spec, flags, program_fd, &step);
+        if (program_fd >= 0)
+            close(program_fd);
         if (!r && (r = drop_caps()))
             kill(s.pid, SIGKILL);
         exec_spec_fini(&spec);

@@ -16,8 +16,8 @@ struct super_report { uint32_t op; int32_t err; uint32_t pid; char step[SUPER_ST
 /* To it: a signal; answered by a RESULT, in order. */
 struct super_order { int32_t signal; uint32_t flags; };
 
-/* In the forked process; spec_fd (or -1) holds the spec instead of p. Never returns. */
-_Noreturn void super_main(int sock, int proc_fd, uint8_t flags, const uint8_t *p, size_t n, int spec_fd);
+/* In the forked process; spec_fd (or -1) holds the spec instead of p; program_fd (or -1) is what is executed. Never returns. */
+_Noreturn void super_main(int sock, int proc_fd, uint8_t flags, const uint8_t *p, size_t n, int spec_fd, int program_fd);
 
 /* --- parts of it --- */
 enum { CHILD_FDS = 4 };          /* 3: the channel, or -1 */
@@ -28,7 +28,7 @@ void super_stdio_close(struct super_stdio *s, bool agents_too);
 struct child_failure { int32_t err; char step[SUPER_STEP]; };
 /* In the command's process: everything up to execve. On failure it writes a child_failure to status_fd and exits. */
 struct user;
-_Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool tty, const struct super_stdio *io, int status_fd);
+_Noreturn void child_main(const struct exec_spec *s, const struct user *u, bool tty, const struct super_stdio *io, int status_fd, int program_fd);
 /* One message with descriptors. 0 or -errno. */
 int super_send(int sock, const void *p, size_t n, const int *fds, unsigned count);
 ssize_t super_recv(int sock, void *p, size_t n, int *ret_fds, unsigned *ret_count);

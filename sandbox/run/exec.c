@@ -80,6 +80,7 @@ struct start {
     struct exec *e;
     struct exec_spec spec;
     uint8_t flags;
+    int program_fd;                        /* borrowed; 0: none */
     bool any_cwd;                          /* the default one: if it is not there, the home */
     char **env;
     char *user, *cwd;
@@ -162,7 +163,7 @@ static int start_send(struct start *s)
     exec_spec_put(&b, &s->spec);
     if (buf_err(&b))
         return -E2BIG;
-    if (b.len > EXEC_SPEC_MAX)
+    if (b.len > EXEC_SPEC_MAX || (s->program_fd && b.len > FRAME_BODY_MAX))
         return -E2BIG;
     if (b.len > FRAME_BODY_MAX) {
         fd = spec_memfd(&b);
@@ -170,7 +171,7 @@ static int start_send(struct start *s)
             return fd;
         buf_clear(&b);
     }
-    return agent_link_ask(s->e->b->link, FRAME_EXEC, s->flags, s->e->id, 0, b.data, b.len, fd, on_started, s);
+    return agent_link_ask(s->e->b->link, FRAME_EXEC, s->flags, s->e->id, 0, b.data, b.len, s->program_fd ? s->program_fd : fd, on_started, s);
 }
 
 static uint64_t boot_ns(void)
@@ -221,11 +222,12 @@ void exec_start(struct box *b, const struct exec_request *q, const struct exec_r
     }
     s = g_new0(struct start, 1);
     s->e = exec_ref(exec_for(b, q, ops, ops_arg));
-    s->env = exec_environment(b, q);
+    s->env = q->program_fd > 0 ? g_new0(char *, 1) : exec_environment(b, q);
+    s->program_fd = MAX(q->program_fd, 0);
     s->user = g_strdup(q->user ? q->user : box_default_user(b));
     s->any_cwd = !q->cwd;
     s->cwd = g_strdup(q->cwd ? q->cwd : "/workspace");
-    s->flags = (uint8_t)((q->tty ? EXEC_TTY : 0) | (q->channel ? EXEC_CHANNEL : s->e->stdin_open ? EXEC_STDIN : 0) | (ops ? EXEC_READ : 0));
+    s->flags = (uint8_t)((q->tty ? EXEC_TTY : 0) | (q->channel ? EXEC_CHANNEL : s->e->stdin_open ? EXEC_STDIN : 0) | (ops ? EXEC_READ : 0) | (s->program_fd ? EXEC_PROGRAM : 0));
     s->spec = (struct exec_spec){ .ring = q->ring ? MIN(q->ring, (uint32_t)RING_MAX) : RING_DEFAULT, .credit = q->credit ? q->credit : CREDIT_DEFAULT, .timeout_ms = q->timeout_ms,
                                   .cols = q->cols, .rows = q->rows, .user = s->user, .cwd = s->cwd, .argv = s->e->argv, .env = s->env };
     s->ops = ops;

@@ -10,6 +10,7 @@
 #include "sandbox/run/exec_private.h"
 #include "sandbox/run/session.h"
 #include "sandbox/run/term_private.h"
+#include "sandbox/watch.h"
 
 static void exec_unref_table(gpointer p) { exec_unref(p); }
 
@@ -257,4 +258,4 @@ static void on_freed(struct box *b)
     sessions_free(b);
 }
 
-const struct box_hooks exec_hooks = { .started = on_started, .frame = on_frame, .stopping = on_stopping, .deleted = on_deleted, .freed = on_freed };
+const struct box_hooks exec_hooks = { .started = on_started, .frame = on_frame, .stopping = on_stopping, .changed = watches_changed, .deleted = on_deleted, .freed = on_freed };
