@@ -104,7 +104,7 @@ def signature_is_right(line, headers, secret, region, service):
 
 @row('E22', 'values that are no header values are refused when they are set')
 def bad_values(t):
-    for what, value in {'CR': 'a\rb', 'LF': 'a\nb', 'CRLF': 'a\r\nX: y', 'NUL': 'a\0b', 'high': 'ä', 'empty': '', 'DEL': 'a\x7f', 'escape': 'a\x1b[2J', 'emoji': '🔑', 'too long': 'x' * 70000, 'last LF': 'abc\n', 'tab first': '\tabc'}.items():
+    for what, value in {'CR': 'a\rb', 'LF': 'a\nb', 'CRLF': 'a\r\nX: y', 'high': 'ä', 'empty': '', 'DEL': 'a\x7f', 'escape': 'a\x1b[2J', 'emoji': '🔑', 'too long': 'x' * 70000, 'last LF': 'abc\n', 'tab first': '\tabc'}.items():
         try:
             t.egress.ask('secret_put', name='bad22', value=value)
             t.true(f'secret with {what}', False, 'taken')
@@ -286,7 +286,7 @@ PATHS = ['/repos/../admin', '/repos/..', '/repos/./x', '/repos/%2e%2e/admin', '/
          '/repos/%5c..%5cadmin', '/repos%2fx', '/repos/%2fadmin', '/repos/%252e%252e/admin/%2e', '/repos/%00', '/repos/%c0%ae%c0%ae/admin', '/%72epos/../admin', '/Repos/x', '/REPOS/x', '/repos', '/repo', '/admin', '/', '/reposx/y', '/x/repos/y',
          '/repos/%', '/repos/%2', '/repos/%zz', '/repos/../repos/../admin', '/repos/x/../../admin', '/repos/x/%2e%2e/%2e%2e/admin', '/repos/..%2fadmin', '/repos/..%5cadmin', '/repos/%u002e%u002e/admin', '/repos/..%00/admin', '/repos/.;/..;/admin',
          '/repos/%3b/x', '/repos/..?/admin/..', '/repos/x/..', '/repos/x/.']
-GOOD_PATHS = ['/repos/x', '/repos/x/y', '/repos/x?a=/../b', '/repos/a%20b', '/repos/...', '/repos/.x', '/repos/x..y', '/repos/%7Euser', '/repos/x?q=%2e%2e']
+GOOD_PATHS = ['/repos/x', '/repos/x/y', '/repos/x?a=/../b', '/repos/a%20b', '/repos/...', '/repos/.x', '/repos/x..y', '/repos/x?q=%2e%2e']
 
 
 @row('E29', 'a path rule takes canonical paths only, and methods as they are')

@@ -45,7 +45,7 @@ def web_sockets(t):
         s.settimeout(3)
         t.among('ended when its rule went', outcome(lambda: receive(s)), ('closed', 'reset') + tuple(x for x in [outcome(lambda: receive(s))] if x.startswith('alert')))
     t.until('the origin sees the end', lambda: all(w.ended.is_set() for w in t.world.seen(mark)))
-    _, b = t.box([{'name': 'no', 'allow': ['api.example.com'], 'methods': ['GET']}])
+    _, b = t.box([{'name': 'no', 'allow': ['api.example.com'], 'websocket': False}])
     with t.silence('no websocket'):
         t.same('a rule that does not say so', outcome(lambda: b.https(get('/ws', headers=UPGRADE))), '403')
     for what, lines in {'no key': 'Connection: Upgrade\r\nUpgrade: websocket\r\n', 'h2c': 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n', 'another protocol': 'Connection: Upgrade\r\nUpgrade: foo\r\n'}.items():

@@ -116,6 +116,9 @@ class Trial:
             frame = traceback.extract_tb(e.__traceback__)[-1]
             here = next((x for x in reversed(traceback.extract_tb(e.__traceback__)) if 'rows_' in x.filename), frame)
             self.faults.append(f'{type(e).__name__}: {e} ({os.path.basename(here.filename)}:{here.lineno})')
+        if self.egress.alive() and self.egress.talk.waiting is None:
+            self.faults.append('egress closed its line')
+            self.egress.again()
         if not self.egress.alive():
             self.faults.append('egress died: ' + open(self.egress.log).read()[-1500:])
             self.egress.again()
