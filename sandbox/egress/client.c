@@ -285,7 +285,7 @@ static int one(struct client *c)
         return -ENOMEM;
     r = io_read_full(c->fd, p, n);
     _cleanup_(json_decref_p) json_t *req = r ? NULL : json_loadb(p, n, JSON_REJECT_DUPLICATES, NULL);
-    secret_wipe(p, n);                                /* it may have been a secret */
+    explicit_bzero(p, n);                             /* it may have been a secret */
     json_int_t tag = json_integer_value(json_object_get(req, "tag"));
     if (r || tag <= 0)
         return r ? r : -EBADMSG;

@@ -59,7 +59,7 @@ static void conn_end(struct conn *c)
     struct egress *e = c->e;
     uint64_t one = 1;
 
-    stream_close(&c->up.s, true);
+    stream_close(&c->up.s, c->broken || atomic_load(&c->cut));
     pthread_mutex_lock(&b->lock);               /* off the list before its descriptor is closed */
     if (c->prev)
         c->prev->next = c->next;

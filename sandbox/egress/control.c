@@ -39,7 +39,7 @@ int control_open(const struct egress *e, int *ret_pem_fd)
 
 int control_hello(int pem_fd)
 {
-    int r = send_packet(&(struct egress_packet){ .op = EGRESS_HELLO }, pem_fd);
+    int r = send_packet(&(struct egress_packet){ .op = EGRESS_HELLO, .zero = EGRESS_VERSION }, pem_fd);
 
     close(pem_fd);
     return r;

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "sandbox/egress/exchange_private.h"
+#include "sandbox/egress/reply.h"
 #include "sandbox/egress/upstream.h"
 
 static struct slice text(const char *s)
@@ -12,15 +13,15 @@ static struct slice text(const char *s)
     return (struct slice){ s, strlen(s) };
 }
 
-/* How long the body is, for the client: as the upstream said, or in chunks where it did not. */
+/* How long the body is, for the client: as the upstream said it. A body that ends with the connection ends so for the client too, properly or broken off as it was (conn_end). */
 static void put_framing(struct exchange *x, const struct http1_head *h, enum http1_body *ret_out, struct buf *b)
 {
     const struct http1_header *length = http1_find(h, "Content-Length");
     char digits[24];
 
     *ret_out = h->body;
-    if (h->body == HTTP1_CHUNKED || h->body == HTTP1_CLOSE)
-        *ret_out = x->http10 ? HTTP1_CLOSE : HTTP1_CHUNKED;
+    if (h->body == HTTP1_CHUNKED && x->http10)
+        *ret_out = HTTP1_CLOSE;
     if (h->body == HTTP1_LENGTH) {
         snprintf(digits, sizeof(digits), "%llu", (unsigned long long)h->length);
         http1_put_header(b, text("Content-Length"), text(digits));
@@ -51,7 +52,7 @@ static int pass_head(struct exchange *x, const struct http1_head *h, enum http1_
     if (r)
         return r;
     policy_redact(&x->m, &m);
-    http1_put_status(&b, h->status, h->reason);
+    http1_put_status(&b, h->status, x->m.redact_count ? text(reply_reason(h->status)) : h->reason);     /* an upstream's own words could be what was injected */
     message_put_fields(&m, &b);
     if (ret_out)
         put_framing(x, h, ret_out, &b);

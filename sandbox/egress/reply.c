@@ -18,10 +18,10 @@ static struct slice text(const char *s)
     return (struct slice){ s, strlen(s) };
 }
 
-static const char *reason_of(unsigned status)
+const char *reply_reason(unsigned status)
 {
     static const struct { unsigned status; const char *text; } all[] = {
-        { 200, "OK" }, { 400, "Bad Request" }, { 403, "Forbidden" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 413, "Content Too Large" }, { 414, "URI Too Long" },
+        { 101, "Switching Protocols" }, { 200, "OK" }, { 201, "Created" }, { 204, "No Content" }, { 206, "Partial Content" }, { 304, "Not Modified" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 413, "Content Too Large" }, { 414, "URI Too Long" },
         { 417, "Expectation Failed" }, { 421, "Misdirected Request" }, { 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" }, { 501, "Not Implemented" },
         { 502, "Bad Gateway" }, { 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" },
     };
@@ -83,7 +83,7 @@ int reply_refuse(struct conn *c, const struct refusal *r, bool head, bool keep)
     if (!body)
         return -ENOMEM;
     size_t n = strlen(body);
-    http1_put_status(&b, r->status, text(reason_of(r->status)));
+    http1_put_status(&b, r->status, text(reply_reason(r->status)));
     http1_put_header(&b, text("Content-Type"), text("application/json"));
     http1_put_header(&b, text("Cache-Control"), text("no-store"));
     if (r->retry_s) {
@@ -101,7 +101,7 @@ int reply_message(struct conn *c, const struct message *m, bool head, bool keep)
     struct buf b = BUF_INIT;
 
     bool empty = head || m->status == 204 || m->status == 304 || !m->body;
-    http1_put_status(&b, m->status, text(m->reason ? m->reason : reason_of(m->status)));
+    http1_put_status(&b, m->status, text(m->reason ? m->reason : reply_reason(m->status)));
     message_put_fields(m, &b);
     put_rest(&b, m->status, m->body ? m->body_n : 0, keep);
     int k = send_all(c, &b, m->body, empty ? 0 : m->body_n);

@@ -18,3 +18,4 @@ int reply_refuse(struct conn *c, const struct refusal *r, bool head, bool keep);
 int reply_message(struct conn *c, const struct message *m, bool head, bool keep);
 /* What came and will not be read is read away for a moment, so that the answer is not lost to a reset. */
 void reply_linger(struct conn *c);
+const char *reply_reason(unsigned status);       /* the words for a status; static */
