@@ -56,6 +56,14 @@ static int make_file(int mount)
     return fd < 0 || fchmod(fd, 0444) ? -errno : fd;      /* whatever the mask is */
 }
 
+/* The file system itself, so that no right over a mount of it helps. */
+static int make_read_only(int mount)
+{
+    _cleanup_close_ int fs = fspick(mount, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+
+    return fs < 0 || fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) || fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) ? -errno : 0;
+}
+
 int bundle_make(int ca_fd, int roots_fd)
 {
     int r = check_ca(ca_fd);
@@ -69,6 +77,10 @@ int bundle_make(int ca_fd, int roots_fd)
         r = io_write_full(fd, "\n", 1);
     if (!r)
         r = append(fd, roots_fd, ROOTS_MAX);
+    close_p(&fd);
+    fd = -1;
+    if (!r)
+        r = make_read_only(mount);
     return r ? r : TAKE_FD(mount);
 }
 
@@ -91,6 +103,10 @@ int bundle_copy(int bundle_fd)
     if (to < 0)
         return to;
     int r = append(to, from, ROOTS_MAX + EGRESS_PEM_MAX + 1);
+    close_p(&to);
+    to = -1;
+    if (!r)
+        r = make_read_only(mount);
     return r ? r : TAKE_FD(mount);
 }
 

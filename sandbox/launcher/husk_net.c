@@ -77,12 +77,15 @@ static int door(int family, int type, uint16_t port)
 {
     struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
     struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-    int off = 0;
+    int off = 0, on = 1;
 
     _cleanup_close_ int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)))
+        return -errno;
+    /* An answer comes from the address that was asked, which for IPv6 the kernel takes only from an address of a device, or from who says so. */
+    if (family == AF_INET6 && type == SOCK_DGRAM && setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on)))
         return -errno;
     if (family == AF_INET6 ? bind(fd, (struct sockaddr *)&v6, sizeof(v6)) : bind(fd, (struct sockaddr *)&v4, sizeof(v4)))
         return -errno;

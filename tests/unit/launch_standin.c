@@ -1,5 +1,6 @@
 /* Stands in for the agent in tests of the launcher: pid 1 of a sandbox, with all rights that the launcher leaves it (the real one gives them up), does
  * what the test says. A packet is a command and its argument; the answer is a packet of text; "!ENAME" is an error. Static, libc only. */
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <netinet/in.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -130,6 +132,64 @@ static void do_burn(void)
             ;
 }
 
+/* "tcp|udp ADDR PORT" */
+static int named_socket(char *arg, struct sockaddr_storage *sa, socklen_t *n)
+{
+    char *address = strchr(arg, ' '), *port;
+    struct sockaddr_in *v4 = (void *)sa;
+    struct sockaddr_in6 *v6 = (void *)sa;
+
+    *address++ = 0;
+    port = strchr(address, ' ');
+    *port++ = 0;
+    memset(sa, 0, sizeof(*sa));
+    if (inet_pton(AF_INET6, address, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons((uint16_t)atoi(port));
+        *n = sizeof(*v6);
+    } else {
+        inet_pton(AF_INET, address, &v4->sin_addr);
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)atoi(port));
+        *n = sizeof(*v4);
+    }
+    return socket(sa->ss_family, !strcmp(arg, "udp") ? SOCK_DGRAM : SOCK_STREAM, 0);
+}
+
+/* Connects, says a word, and tells what comes back. */
+static void do_dial(char *arg)
+{
+    struct sockaddr_storage sa;
+    struct timeval wait = { 20, 0 };
+    socklen_t n;
+    ssize_t r = -1;
+
+    int fd = named_socket(arg, &sa, &n);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+    if (fd >= 0 && !connect(fd, (struct sockaddr *)&sa, n) && send(fd, "x", 1, MSG_NOSIGNAL) == 1)
+        r = recv(fd, answer, ANSWER_MAX, 0);
+    if (r < 0)
+        failed();
+    else
+        answer[r] = 0;
+    close(fd);
+}
+
+/* Tries to have a port, with all that lets others in. */
+static void do_bind(char *arg)
+{
+    struct sockaddr_storage sa;
+    socklen_t n;
+    int on = 1;
+
+    int fd = named_socket(arg, &sa, &n);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sa, n))
+        failed();
+    close(fd);
+}
+
 static void do_command(char *c)
 {
     char *arg = strchr(c, ' ');
@@ -164,6 +224,18 @@ static void do_command(char *c)
     } else if (!strcmp(c, "umount")) {
         if (umount2(arg, MNT_DETACH))
             failed();
+    } else if (!strcmp(c, "mkdir")) {
+        if (mkdir(arg, 0755))
+            failed();
+    } else if (!strcmp(c, "link")) {
+        char *to = strchr(arg, ' ');
+        *to++ = 0;
+        if (symlink(arg, to))
+            failed();
+    } else if (!strcmp(c, "dial")) {
+        do_dial(arg);
+    } else if (!strcmp(c, "bind")) {
+        do_bind(arg);
     } else if (!strcmp(c, "exit")) {
         _exit(atoi(arg));
     } else {
