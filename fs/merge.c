@@ -56,18 +56,20 @@ int merge_conflict(struct merge *m, const char *path, const char *ours_path, con
 
 /* --- where things are --- */
 
-/* 1 and where in ours a path of theirs belongs, by the directory it is in; 0: ours has no such directory any more. */
+enum placed { PLACE_GONE, PLACE_KNOWN, PLACE_NEW };
+
+/* The directory that a path of theirs is in: ours has it (*ret: with the name, the path there), or had it and has not any more, or theirs made it. */
 static int place(struct merge *m, const char *path, char **ret)
 {
     char *dir = path_parent(path), *in_base = NULL, *above = NULL;
     int r = !dir ? -ENOMEM : !*dir ? 1 : changes_back(&m->t, dir, &in_base);
 
-    if (r > 0 && *dir)
+    if (r == 0)
+        r = PLACE_NEW;
+    else if (r > 0 && *dir)
         r = changes_forward(&m->m, in_base, &above);
-    else if (r == 0)
-        r = place(m, dir, &above);            /* a new directory of theirs */
-    if (r > 0)
-        r = (*ret = path_join(above ? above : "", path_name(path))) ? 1 : -ENOMEM;
+    if (r == PLACE_KNOWN && !(*ret = path_join(above ? above : "", path_name(path))))
+        r = -ENOMEM;
     free(dir);
     free(in_base);
     free(above);
@@ -100,23 +102,23 @@ static int delete_add(struct merge *m, const char *path)
     return to && (*to = mem_strdup(path)) ? 0 : -ENOMEM;
 }
 
-static int move_add(struct merge *m, const char *from, const char *to, const struct change *t)
+static int move_add(struct merge *m, const char *from, const struct change *t)
 {
     struct relocation *x = LIST_ADD(&m->moves);
 
     if (!x)
         return -ENOMEM;
-    *x = (struct relocation){ .from = mem_strdup(from), .to = mem_strdup(to), .t = t, .number = (unsigned)m->moves.count };
-    return x->from && x->to ? 0 : -ENOMEM;
+    *x = (struct relocation){ .from = mem_strdup(from), .t = t, .number = (unsigned)m->moves.count };
+    return x->from ? 0 : -ENOMEM;
 }
 
-int merge_take(struct merge *m, const char *target, const struct change *t, unsigned keep, uint64_t ours_ino, bool fresh)
+int merge_take(struct merge *m, const char *target, const struct change *t, unsigned keep, uint64_t ours_ino, bool in_place)
 {
     struct take *x = LIST_ADD(&m->takes);
 
     if (!x)
         return -ENOMEM;
-    *x = (struct take){ .target = mem_strdup(target), .t = t, .keep = keep, .ours_ino = ours_ino, .fresh = fresh };
+    *x = (struct take){ .target = mem_strdup(target), .t = t, .keep = keep, .ours_ino = ours_ino, .in_place = in_place };
     return x->target ? 0 : -ENOMEM;
 }
 
@@ -153,18 +155,19 @@ static int other_name(void *arg, const struct side_name *n)
     return r;                             /* 1: found */
 }
 
+/* target: NULL, or what it takes the place of. */
 static int add_at(struct merge *m, const char *target, const struct change *t)
 {
     struct links l = { .m = m };
-    int r = inode_is_reg(&t->b) && t->b.nlink > 1 ? side_links(&m->side, t->ino_b, &t->b, other_name, &l) : 0;
+    int r = !inode_is_dir(&t->b) && t->b.nlink > 1 ? side_links(&m->side, t->ino_b, &t->b, other_name, &l) : 0;
     struct take *x = r < 0 ? NULL : LIST_ADD(&m->adds);
 
     if (!x) {
         free(l.found);
         return r < 0 ? r : -ENOMEM;
     }
-    *x = (struct take){ .target = mem_strdup(target), .link = l.found, .t = t, .fresh = true };
-    return x->target ? 0 : -ENOMEM;
+    *x = (struct take){ .target = target ? mem_strdup(target) : NULL, .link = l.found, .t = t };
+    return x->target || !target ? 0 : -ENOMEM;
 }
 
 /* What ours has deleted, or the directory that it was in: theirs is made anew there, if that is chosen. */
@@ -175,7 +178,7 @@ static int against_deletion(struct merge *m, const struct change *t, const char 
 
     if (r || take != MERGE_THEIRS)
         return r;
-    return add_at(m, t->path, t);
+    return add_at(m, NULL, t);
 }
 
 static int decide_added(struct merge *m, const struct change *t)
@@ -183,7 +186,7 @@ static int decide_added(struct merge *m, const struct change *t)
     char *target = NULL;
     int r = place(m, t->path, &target);
 
-    r = r < 0 ? r : r ? add_at(m, target, t) : against_deletion(m, t, "added there; its directory was deleted here");
+    r = r < 0 ? r : r != PLACE_GONE ? add_at(m, NULL, t) : against_deletion(m, t, "added there; its directory was deleted here");
     free(target);
     return r;
 }
@@ -364,18 +367,19 @@ static int decide_modified(struct merge *m, const struct change *t)
     return r;
 }
 
+/* path: where ours has it; target: where it goes, if that is known. */
 static int decide_move(struct merge *m, const struct change *t, const char *path, const char *target)
 {
     const struct change *mine = changes_at(&m->m, path, "R");
     enum merge_prefer take = MERGE_THEIRS;
     int r = 0;
 
-    if (!strcmp(path, target))
+    if (target && !strcmp(path, target))
         return 0;
     if (mine)
-        r = merge_conflict(m, target, path, "renamed there and here, to different names", t, false, &take);
+        r = merge_conflict(m, target ? target : t->path, path, "renamed there and here, to different names", t, false, &take);
     if (!r && take == MERGE_THEIRS)
-        r = move_add(m, path, target, t);
+        r = move_add(m, path, t);
     return r;
 }
 
@@ -386,7 +390,7 @@ static int decide_renamed(struct merge *m, const struct change *t)
 
     if (r > 0)
         r = place(m, t->path, &target);
-    if (r == 0)
+    if (r == PLACE_GONE)
         r = against_deletion(m, t, path ? "renamed there; the directory that it goes to was deleted here" : "renamed there; deleted here");
     else if (r > 0 && !(r = decide_move(m, t, path, target)) && t->what & ~(unsigned)DIFF_MTIME)
         r = decide_change(m, t, path);
@@ -395,8 +399,23 @@ static int decide_renamed(struct merge *m, const struct change *t)
     return r;
 }
 
+/* 1: ours has at this path just what theirs has. */
+static int same_already(const struct merge *m, const struct change *t)
+{
+    char *ours = NULL;
+    int r = t->kind == DIFF_DELETED || changes_at(&m->x, t->path, "AMRT") ? 0 : changes_back(&m->x, t->path, &ours);
+
+    r = r <= 0 ? r : !strcmp(ours, t->path);
+    free(ours);
+    return r;
+}
+
 static int decide(struct merge *m, const struct change *t)
 {
+    int r = same_already(m, t);
+
+    if (r)
+        return r < 0 ? r : 0;
     switch (t->kind) {
     case DIFF_ADDED: return decide_added(m, t);
     case DIFF_DELETED: return decide_deleted(m, t);
@@ -418,6 +437,7 @@ static void merge_fini(struct merge *m)
     for (size_t i = 0; i < m->adds.count; i++) {
         free(m->adds.v[i].target);
         free(m->adds.v[i].link);
+        free(m->adds.v[i].at);
     }
     for (size_t i = 0; i < m->takes.count; i++)
         free(m->takes.v[i].target);

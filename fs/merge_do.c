@@ -49,15 +49,33 @@ static int now_at(const struct merge *m, const char *path, char **ret)
     return *ret ? 0 : -ENOMEM;
 }
 
-/* Where a new name belongs: its directory may have been renamed. */
-static int new_at(const struct merge *m, const char *path, char **ret)
+/* Where a path of theirs belongs: by the directory that it is in, which ours has, perhaps elsewhere, or which is new as well. */
+static int belongs_at(const struct merge *m, const char *path, char **ret)
 {
-    _cleanup_free_ char *dir = path_parent(path), *above = NULL;
-    int r = dir ? now_at(m, dir, &above) : -ENOMEM;
+    _cleanup_free_ char *dir = path_parent(path), *in_base = NULL, *ours = NULL, *above = NULL;
+    int r = !dir ? -ENOMEM : !*dir ? 0 : changes_back(&m->t, dir, &in_base);
 
-    if (!r && !(*ret = path_join(above, path_name(path))))
+    if (r > 0)
+        r = changes_forward(&m->m, in_base, &ours);
+    if (r > 0)
+        r = now_at(m, ours, &above);
+    else if (r == 0 && dir && *dir)
+        r = belongs_at(m, dir, &above);
+    if (!r && !(*ret = path_join(above ? above : "", path_name(path))))
         r = -ENOMEM;
     return r;
+}
+
+/* Where something new goes. */
+static int new_at(const struct merge *m, const struct take *x, char **ret)
+{
+    _cleanup_free_ char *dir = NULL, *above = NULL;
+
+    if (!x->target)
+        return belongs_at(m, x->t->path, ret);
+    dir = path_parent(x->target);
+    int r = dir ? now_at(m, dir, &above) : -ENOMEM;
+    return r ? r : (*ret = path_join(above, path_name(x->target))) ? 0 : -ENOMEM;
 }
 
 /* The directory of a path, and whether something is there. -ENOENT, -ENOTDIR: no directory. */
@@ -117,9 +135,9 @@ static int remove_all(struct workspace *w, uint64_t dir, const char *name)
     if (r || !inode_is_dir(&in))
         return r ? r : ws_unlink(w, dir, name);
     for (;;) {
-        struct first f;
+        struct first f = { 0 };
         r = ws_readdir(w, ino, 0, false, first_name, &f);
-        if (r <= 0)
+        if (r || !f.name[0])
             break;
         r = remove_all(w, ino, f.name);
         if (r)
@@ -201,11 +219,16 @@ static int do_park(struct merge *m, uint64_t park)
 
 /* --- 3: what comes --- */
 
-struct place { char *at; struct relocation *move; struct take *add; };
+struct place { struct relocation *move; struct take *add; bool done; };
+
+static const char *place_path(const struct place *p)
+{
+    return p->move ? p->move->t->path : p->add->t->path;
+}
 
 static int by_place(const void *a, const void *b)
 {
-    return strcmp(((const struct place *)a)->at, ((const struct place *)b)->at);
+    return strcmp(place_path(a), place_path(b));
 }
 
 static int copy_attrs(struct merge *m, uint64_t ino, struct workspace *from, uint64_t from_ino, const struct inode *in, unsigned what)
@@ -275,7 +298,7 @@ static int taken(struct merge *m, const char *at, const struct take *x, const st
         return 0;
     if (!strcmp(at, x->t->path) && (!d || (d->kind == DIFF_MODIFIED && !(d->what & ~(unsigned)DIFF_MTIME))))
         return 0;
-    r = merge_conflict(m, at, x->target, "added on both sides, differently", x->t, false, &take);
+    r = merge_conflict(m, at, at, "added on both sides, differently", x->t, false, &take);
     *ret = take == MERGE_THEIRS;
     return r || *ret || !inode_is_dir(&x->t->b) ? r : blocked_set(m, x->t->path);
 }
@@ -344,30 +367,78 @@ static int do_move(struct merge *m, uint64_t park, const char *at, struct reloca
     return r;
 }
 
-/* A move's place is where it will be once those above it are there: these come before it, as their paths are shorter. */
+static int put_back(struct merge *m, uint64_t park, struct relocation *x)
+{
+    _cleanup_free_ char *dir = path_parent(x->from), *above = NULL, *at = NULL;
+    enum merge_prefer take;
+    uint64_t to, ino = 0;
+    struct inode have;
+    char name[16];
+
+    int r = dir ? merge_conflict(m, x->t->path, x->from, "renamed there into what is renamed here into it", x->t, false, &take) : -ENOMEM;
+    if (!r)
+        r = now_at(m, dir, &above);
+    if (!r && !(at = path_join(above, path_name(x->from))))
+        r = -ENOMEM;
+    if (!r)
+        r = make_parents(m->w, at);
+    if (!r)
+        r = find(m->w, at, &to, &ino, &have);
+    snprintf(name, sizeof name, "%u", x->number);
+    if (!r && ino)
+        r = remove_all(m->w, to, path_name(at));
+    if (!r)
+        r = ws_rename(m->w, park, name, to, path_name(at), 0);
+    free(x->to);
+    x->to = TAKE_PTR(at);
+    x->state = MOVE_DONE;
+    return r;
+}
+
+/* What can be put where it belongs is; *ret: something was. What belongs below something that is still parked waits. */
+static int do_round(struct merge *m, uint64_t park, struct place *v, size_t n, bool *ret)
+{
+    int r = 0;
+
+    *ret = false;
+    for (size_t i = 0; !r && i < n; i++) {
+        _cleanup_free_ char *at = NULL;
+        if (v[i].done)
+            continue;
+        r = v[i].move ? belongs_at(m, v[i].move->t->path, &at) : new_at(m, v[i].add, &at);
+        if (r || (m->moves.count && path_below(at, m->park)))
+            continue;
+        v[i].done = *ret = true;
+        if (v[i].add && !(v[i].add->at = mem_strdup(at)))
+            r = -ENOMEM;
+        if (!r)
+            r = v[i].move ? do_move(m, park, at, v[i].move) : do_add(m, at, v[i].add);
+    }
+    return r;
+}
+
+/* In rounds, by theirs' paths: so mostly one is enough. A circle, of renames of both sides into each other, is broken by putting back the one that is highest in ours. */
 static int do_places(struct merge *m, uint64_t park)
 {
     size_t n = m->moves.count + m->adds.count;
     struct place *v = mem_zalloc((n + 1) * sizeof *v);
+    bool some = true;
     int r = v ? 0 : -ENOMEM;
 
-    for (size_t i = 0; !r && i < n; i++) {
-        struct relocation *mv = i < m->moves.count ? &m->moves.v[i] : NULL;
-        struct take *add = mv ? NULL : &m->adds.v[i - m->moves.count];
-        const char *of = mv ? mv->t->path : add->t->path;
-        v[i] = (struct place){ .at = mem_strdup(of), .move = mv, .add = add };
-        r = v[i].at ? 0 : -ENOMEM;
-    }
+    for (size_t i = 0; !r && i < n; i++)
+        v[i] = i < m->moves.count ? (struct place){ .move = &m->moves.v[i] } : (struct place){ .add = &m->adds.v[i - m->moves.count] };
     if (!r && n)
-        qsort(v, n, sizeof *v, by_place);     /* by theirs' paths: above before below there, so here */
-    for (size_t i = 0; !r && i < n; i++) {
-        _cleanup_free_ char *at = NULL;
-        r = new_at(m, v[i].move ? v[i].move->to : v[i].add->target, &at);
-        if (!r)
-            r = v[i].move ? do_move(m, park, at, v[i].move) : do_add(m, at, v[i].add);
+        qsort(v, n, sizeof *v, by_place);
+    while (!r && some) {
+        r = do_round(m, park, v, n, &some);
+        for (size_t i = 0; !r && !some && i < m->moves.count; i++)      /* sorted by `from` */
+            if (m->moves.v[i].state == MOVE_PARKED) {
+                r = put_back(m, park, &m->moves.v[i]);
+                for (size_t k = 0; k < n; k++)
+                    v[k].done |= v[k].move == &m->moves.v[i];
+                some = true;
+            }
     }
-    for (size_t i = 0; v && i < n; i++)
-        free(v[i].at);
     free(v);
     return r;
 }
@@ -406,8 +477,8 @@ static int do_takes(struct merge *m)
 
     for (size_t i = 0; !r && i < m->takes.count; i++) {
         struct take *x = &m->takes.v[i];
-        r = x->fresh ? 0 : now_at(m, x->target, &at[i]);
-        if (!r && x->fresh && !(at[i] = mem_strdup(x->target)))
+        r = x->in_place ? 0 : now_at(m, x->target, &at[i]);
+        if (!r && x->in_place && !(at[i] = mem_strdup(x->target)))
             r = -ENOMEM;
         if (!r && !strcmp(at[i], x->t->path))
             graft[n++] = at[i];
@@ -454,26 +525,24 @@ static int do_text(struct merge *m, const struct text_job *x)
     return r;
 }
 
-/* Another name of a file that ours has; if that is not there any more, or is no file, a copy. */
+/* Another name of a file that ours has; if that is not there any more, or is a directory, a copy. */
 static int do_link(struct merge *m, const struct take *x)
 {
-    _cleanup_free_ char *at = NULL, *of = NULL;
+    _cleanup_free_ char *of = NULL;
     uint64_t dir, ino = 0, from;
     struct inode have, in;
-    int r = new_at(m, x->target, &at);
 
     if (m->blocked && path_below(x->t->path, m->blocked))
         return 0;
+    int r = now_at(m, x->link, &of);
     if (!r)
-        r = now_at(m, x->link, &of);
-    if (!r)
-        r = find(m->w, at, &dir, &ino, &have);
+        r = find(m->w, x->at, &dir, &ino, &have);
     if (r || ino)
-        return r;
+        return r == -ENOENT || r == -ENOTDIR ? 0 : r;      /* a conflict, which was told */
     r = ws_path(m->w, of, &from, &in);
-    if (!r && inode_is_reg(&in))
-        return ws_link(m->w, from, dir, path_name(at), &in);
-    return r && r != -ENOENT && r != -ENOTDIR ? r : copy_new(m, dir, path_name(at), x->t);
+    if (!r && !inode_is_dir(&in))
+        return ws_link(m->w, from, dir, path_name(x->at), &in);
+    return r && r != -ENOENT && r != -ENOTDIR ? r : copy_new(m, dir, path_name(x->at), x->t);
 }
 
 /* New directories have the times that they have in theirs; what was put into them came after. */
@@ -482,14 +551,11 @@ static int do_dir_times(struct merge *m)
     int r = 0;
 
     for (size_t i = 0; !r && i < m->adds.count; i++) {
-        _cleanup_free_ char *at = NULL;
+        const struct take *x = &m->adds.v[i];
         struct inode have;
         uint64_t ino;
-        if (!inode_is_dir(&m->adds.v[i].t->b))
-            continue;
-        r = new_at(m, m->adds.v[i].target, &at);
-        if (!r && !ws_path(m->w, at, &ino, &have) && inode_is_dir(&have))
-            r = copy_attrs(m, ino, m->theirs, m->adds.v[i].t->ino_b, &m->adds.v[i].t->b, DIFF_MTIME);
+        if (inode_is_dir(&x->t->b) && !ws_path(m->w, x->at, &ino, &have) && inode_is_dir(&have))
+            r = copy_attrs(m, ino, m->theirs, x->t->ino_b, &x->t->b, DIFF_MTIME);
     }
     return r;
 }

@@ -21,11 +21,12 @@ static inline const char *path_name(const char *path) { const char *s = strrchr(
 bool path_below(const char *path, const char *dir);           /* it, or below it */
 
 /* --- merge.c decides, merge_do.c does --- */
-/* All paths here are of ours, as it is before theirs' renames are done to it. */
+/* Paths here are of ours, as it is before theirs' renames are done to it, but for what is said to be of the result. */
 enum move_state { MOVE_TO_DO, MOVE_PARKED, MOVE_DONE };
-struct relocation { char *from, *to; const struct change *t; unsigned number; enum move_state state; };
-/* Something of theirs that is to be at `target`. keep: DIFF_* of ours that stay. link: of a new name, another one of the same file. */
-struct take { char *target, *link; const struct change *t; unsigned keep; uint64_t ours_ino; bool fresh; };
+struct relocation { char *from, *to /* of the result, once it is there */; const struct change *t; unsigned number; enum move_state state; };
+/* Something of theirs that is to be at `target` (NULL: where theirs has it; in_place: that is of the result). keep: DIFF_* of ours that stay. link: of a new name, another one of
+ * the same file. at: of the result, once it is known. */
+struct take { char *target, *link, *at; const struct change *t; unsigned keep; uint64_t ours_ino; bool in_place; };
 struct attr_job { char *target; unsigned what; const struct change *t; };
 struct text_job { char *target; struct buf text; };
 struct merge {
@@ -49,4 +50,4 @@ int merge_do(struct merge *m);
 /* Tells a conflict, and says how it was decided. ours_path: where ours has it, or NULL. */
 int merge_conflict(struct merge *m, const char *path, const char *ours_path, const char *why, const struct change *t, bool markers, enum merge_prefer *ret);
 int merge_tell(struct merge *m, enum merge_result result, const char *path, const char *old, const struct change *t);
-int merge_take(struct merge *m, const char *target, const struct change *t, unsigned keep, uint64_t ours_ino, bool fresh);
+int merge_take(struct merge *m, const char *target, const struct change *t, unsigned keep, uint64_t ours_ino, bool in_place);
