@@ -149,7 +149,7 @@ function compare (input, report) {
 const unescape = s => Buffer.from(s.replace(/\\x(..)|\\(.)|\{(\d+)\*(.)\}/g, (m, hex, c, n, repeated) =>
   hex ? String.fromCharCode(parseInt(hex, 16)) : c ? { r: '\r', n: '\n', t: '\t', 0: '\0', '\\': '\\' }[c] : repeated.repeat(+n)), 'latin1')
 const inputs = []
-for (const file of ['smuggling', 'malformed', 'request_line', 'headers', 'line_endings', 'chunks', 'garden', 'responses']) {
+for (const file of ['smuggling', 'malformed', 'request_line', 'headers', 'line_endings', 'chunks', 'garden', 'clients', 'responses']) {
   for (const line of readFileSync(`${cases}/${file}.txt`, 'utf8').split('\n')) {
     if (!line || line.startsWith('#')) continue
     const [name, , bytes] = line.split(' | ')

@@ -69,6 +69,7 @@ static void header_lines(void **state) { run_table("headers.txt", NULL, 15); }
 static void lines_end_with_cr_lf_only(void **state) { run_table("line_endings.txt", NULL, 4); }
 static void chunked_bodies(void **state) { run_table("chunks.txt", NULL, 40); }
 static void bugs_of_the_http_garden_are_not_ours(void **state) { run_table("garden.txt", NULL, 72); }
+static void what_real_clients_send_is_accepted(void **state) { run_table("clients.txt", NULL, 25); }
 static void responses_of_a_hostile_upstream(void **state) { run_table("responses.txt", "GET", 40); }
 
 static struct http1_head head;
@@ -274,6 +275,7 @@ int main(void)
         cmocka_unit_test(lines_end_with_cr_lf_only),
         cmocka_unit_test(chunked_bodies),
         cmocka_unit_test(bugs_of_the_http_garden_are_not_ours),
+        cmocka_unit_test(what_real_clients_send_is_accepted),
         cmocka_unit_test(responses_of_a_hostile_upstream),
         cmocka_unit_test(every_byte_but_the_allowed_ones_is_refused_everywhere),
         cmocka_unit_test(a_request_says_what_it_asks),
