@@ -134,6 +134,20 @@ static char **fork_names(const char *name, unsigned n, bool numbered)
     return v;
 }
 
+/* Names that were chosen one by one; NULL: out of memory. What is no text, or too long, is no name of a workspace. */
+static char **listed_names(const json_t *list)
+{
+    size_t n = json_array_size(list), each = OBJECT_NAME_MAX + 16;
+    char **v = mem_zalloc(n * (sizeof(char *) + each));
+
+    for (size_t i = 0; v && i < n; i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        v[i] = (char *)(v + n) + i * each;
+        snprintf(v[i], each, "%s", name && strlen(name) <= OBJECT_NAME_MAX ? name : "");
+    }
+    return v;
+}
+
 static int fork_run(struct call *c, const struct object *src, const char *source, char **names, unsigned n)
 {
     _cleanup_free_ struct ws_rec *made = mem_zalloc(n * sizeof(*made));
@@ -162,11 +176,14 @@ static int fork_run(struct call *c, const struct object *src, const char *source
 
 int verb_do_fork(struct call *c)
 {
-    const char *source, *name;
+    const char *source, *name = NULL;
+    json_t *list = NULL;
     json_int_t n = 0;
     struct object o;
 
-    int r = call_args(c, ",s:s,s:s,s?I", "source", &source, "name", &name, "count", &n);
+    int r = call_args(c, ",s:s,s?s,s?I,s?o", "source", &source, "name", &name, "count", &n, "names", &list);
+    if (!r && (list ? !json_is_array(list) || !(n = (json_int_t)json_array_size(list)) || name : !name))
+        r = call_bad(c, "give name, or names: an array of texts");
     if (!r && (n < 0 || n > FORKS_MAX))
         r = call_bad(c, "count is from 1 to 10000");
     if (!r)
@@ -175,9 +192,9 @@ int verb_do_fork(struct call *c)
         return r;
     if (!object_is_snapshot(&o) && ws_importing(&o.ws))
         return call_fail(c, -EBUSY, "busy", "cannot fork '%s': it is being imported", source);
-    if (strlen(name) > OBJECT_NAME_MAX)
+    if (name && strlen(name) > OBJECT_NAME_MAX)
         return call_name_errno(c, -EINVAL, "make the workspace", name);
-    _cleanup_free_ char **names = fork_names(name, n ? (unsigned)n : 1, n > 0);
+    _cleanup_free_ char **names = list ? listed_names(list) : fork_names(name, n ? (unsigned)n : 1, n > 0);
     if (!names)
         return call_errno(c, -ENOMEM, "fork", source);
     return fork_run(c, &o, source, names, n ? (unsigned)n : 1);

@@ -8,6 +8,7 @@
 #include "sandbox/core/route.h"
 #include "sandbox/e2b/control.h"
 #include "sandbox/e2b/doc.h"
+#include "sandbox/e2b/network.h"
 
 /* --- bodies --- */
 bool e2b_timeout(struct http_call *c, json_t *v, double absent, double *ret)
@@ -68,6 +69,19 @@ static void created_runs(void *arg, struct box *b, const struct fault *fault)
     box_release(b);
 }
 
+/* What it may reach is settled before anything runs in it. */
+static void created_ruled(void *arg, const struct fault *fault)
+{
+    struct create *k = arg;
+
+    if (!fault) {
+        box_need(k->b, created_runs, k);
+        return;
+    }
+    http_fault(k->c, fault);
+    box_delete(k->b, true, not_made, NULL);
+}
+
 static void copy_field(struct box *b, const char *to, const json_t *body, const char *from)
 {
     json_t *v = json_object_get(body, from);
@@ -107,8 +121,9 @@ static void created(void *arg, json_t *result, int fd, const struct fault *fault
     }
     k->b = box_ref(b);
     e2b_configure(b, http_json(k->c), e2b_template(http_json(k->c)), k->timeout);
+    e2b_public(b);
     if (e2b_save(k->c, b))
-        box_need(b, created_runs, k);
+        e2b_network_apply(b, created_ruled, k);
     else
         box_delete(b, true, not_made, NULL);
 }
@@ -132,6 +147,12 @@ static void post_sandbox(struct http_call *c)
     struct create *k = g_new0(struct create, 1);
     k->c = c;
     http_set_state(c, k, create_free);
+    json_t *rules = e2b_network_rules(json_object_get(body, "network"), json_object_get(body, "allow_internet_access"), &f);
+    if (!rules) {
+        http_fault(c, &f);
+        return;
+    }
+    json_decref(rules);
     if (!e2b_timeout(c, json_object_get(body, "timeout"), E2B_TIMEOUT_S, &k->timeout) || !e2b_strings(c, json_object_get(body, "metadata"), "metadata") ||
         !e2b_strings(c, json_object_get(body, "envVars"), "envVars") || (from && !route_name_ok(c, from)))
         return;
@@ -252,6 +273,7 @@ static void connect_box(struct http_call *c, struct box *b)
     }
     if (!b->config.e2b)
         e2b_adopt(b, "base", s);
+    e2b_public(b);
     e2b_set(b, "paused", json_false());
     e2b_set(b, "timeout", json_real(s));
     e2b_until(b, s);

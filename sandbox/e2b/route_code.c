@@ -7,10 +7,11 @@
 #include "sandbox/e2b/doc.h"
 #include "sandbox/e2b/names.h"
 
-enum { QUEUE_LOW = 256 * 1024 };
+enum { QUEUE_LOW = 256 * 1024, TEXT_MAX = 16 * 1024, TEXT_MS = 30 };
 
 /* --- /execute --- */
-struct run { struct e2b_call k; struct code_run *run; };
+/* text: what was said on `stream` and is not told yet: a print() is several pieces, and programs expect its line in one. */
+struct run { struct e2b_call k; struct code_run *run; GString *text; unsigned stream; guint timer; };
 
 static void run_over(void *self)
 {
@@ -19,6 +20,18 @@ static void run_over(void *self)
     if (r->run)
         code_run_leave(r->run);
     r->run = NULL;
+    if (r->timer)
+        g_source_remove(r->timer);
+    r->timer = 0;
+}
+
+static void run_fini(void *self)
+{
+    struct run *r = self;
+
+    if (r->text)
+        g_string_free(r->text, true);
+    e2b_call_fini(r);
 }
 
 static void line(struct run *r, json_t *o)
@@ -49,17 +62,53 @@ static void on_start(void *arg, const char *context, bool fresh)
     http_stream(r->k.x.c, 200, "application/x-ndjson", -1);
 }
 
-static void on_text(void *arg, unsigned stream, const char *p, size_t n)
+static void flush(struct run *r)
 {
     g_autofree char *now = e2b_time((double)g_get_real_time() / 1e6);
 
-    line(arg, json_pack("{s:s,s:s%,s:s}", "type", stream == STREAM_ERR ? "stderr" : "stdout", "text", p, n, "timestamp", now));
+    if (r->timer)
+        g_source_remove(r->timer);
+    r->timer = 0;
+    if (r->text && r->text->len)
+        line(r, json_pack("{s:s,s:s%,s:s}", "type", r->stream == STREAM_ERR ? "stderr" : "stdout", "text", r->text->str, r->text->len, "timestamp", now));
+    if (r->text)
+        g_string_truncate(r->text, 0);
 }
 
-static void on_result(void *arg, json_t *data, size_t size, bool main) { line(arg, e2b_result(data, main)); }
+static gboolean on_time(gpointer arg)
+{
+    struct run *r = arg;
+
+    r->timer = 0;
+    flush(r);
+    return G_SOURCE_REMOVE;
+}
+
+static void on_text(void *arg, unsigned stream, const char *p, size_t n)
+{
+    struct run *r = arg;
+
+    if (!r->text)
+        r->text = g_string_new(NULL);
+    if (r->stream != stream)
+        flush(r);
+    r->stream = stream;
+    g_string_append_len(r->text, p, (gssize)n);
+    if (p[n - 1] == '\n' || r->text->len > TEXT_MAX)
+        flush(r);
+    else if (!r->timer)
+        r->timer = g_timeout_add(TEXT_MS, on_time, r);
+}
+
+static void on_result(void *arg, json_t *data, size_t size, bool main)
+{
+    flush(arg);
+    line(arg, e2b_result(data, main));
+}
 
 static void on_error(void *arg, const char *name, const char *value, const char *traceback)
 {
+    flush(arg);
     line(arg, json_pack("{s:s,s:s,s:s,s:s}", "type", "error", "name", name, "value", value, "traceback", traceback));
 }
 
@@ -74,6 +123,7 @@ static void on_done(void *arg, uint64_t count, bool ok)
     struct run *r = arg;
 
     r->run = NULL;
+    flush(r);
     line(r, json_pack("{s:s,s:I}", "type", "number_of_executions", "execution_count", (json_int_t)count));
     finish(r);
 }
@@ -151,7 +201,7 @@ static void run_go(void *self) { e2b_names_need(self, run_named); }
 
 static void route_execute(struct http_call *c)
 {
-    struct run *r = e2b_call_new(c, sizeof(*r), run_over, NULL);
+    struct run *r = e2b_call_new(c, sizeof(*r), run_over, run_fini);
 
     if (!r)
         return;

@@ -4,6 +4,7 @@
 
 #include "sandbox/core/box_private.h"
 #include "sandbox/e2b/e2b.h"
+#include "sandbox/preview.h"
 
 static double now_s(void) { return (double)g_get_real_time() / 1e6; }
 
@@ -65,11 +66,22 @@ json_t *e2b_answer(const struct box *b)
     json_t *j = json_pack("{s:s,s:s,s:s,s:o,s:s}", "sandboxID", e2b_id(b), "templateID", e2b_str(e, "template"), "clientID", "coppice", "alias", or_null(json_object_get(e, "template")),
                           "envdVersion", E2B_ENVD_VERSION);
 
+    if (b->sd->previews)
+        json_object_set_new(j, "domain", json_string(preview_domain(b->sd)));
     if (json_is_true(json_object_get(e, "secure")) && e2b_token_of(b, E2B_TOKEN_ENVD, envd))
         json_object_set_new(j, "envdAccessToken", json_string(envd));
     if (e2b_token_of(b, E2B_TOKEN_TRAFFIC, traffic))
         json_object_set_new(j, "trafficAccessToken", json_string(traffic));
     return j;
+}
+
+void e2b_public(struct box *b)
+{
+    char traffic[E2B_TOKEN];
+    bool open = !json_is_false(json_object_get(json_object_get(b->config.e2b, "network"), "allowPublicTraffic"));
+
+    if (b->sd->previews && (open || e2b_token_of(b, E2B_TOKEN_TRAFFIC, traffic)))
+        preview_public(b, true, open ? NULL : traffic);
 }
 
 json_t *e2b_detail(const struct box *b)
