@@ -38,6 +38,8 @@ const struct http1_header *http1_find(const struct http1_head *h, const char *na
 unsigned http1_count(const struct http1_head *h, const char *name);
 bool http1_has_token(const struct http1_head *h, const char *name, const char *token);  /* in a comma list, in all headers of the name */
 bool slice_is(struct slice s, const char *text), slice_is_case(struct slice s, const char *text);
+/* Names that some server takes for the same: without case, any bytes that are no letters or digits are one mark, none at the ends ("X_Api.Key-" is "x-api-key"). */
+bool http1_same_folded(struct slice a, struct slice b);
 /* Hop-by-hop (Connection and what it names, Keep-Alive, Proxy-*, TE, Trailer, Transfer-Encoding, Upgrade): not passed on. */
 bool http1_is_hop(const struct http1_head *h, const struct http1_header *x);
 

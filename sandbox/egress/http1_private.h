@@ -19,7 +19,7 @@ static inline bool byte_is(char c, unsigned classes)
 
 /* One header line "name: value CRLF" at p[0..n). obs_text: bytes from 0x80 may be in the value. OK: *ret_used bytes; MORE; BAD: *ret_why. Does not take the empty line. */
 int http1_line(const char *p, size_t n, bool obs_text, struct http1_header *ret, size_t *ret_used, const char **ret_why);
-/* Is it a name that some server takes for that of a header that frames or routes: "Transfer_Encoding", "content.length"? Not the true name itself. */
+/* Is it a name that some server takes for that of a header that frames or routes: "Transfer_Encoding", "content.length-"? Not the true name itself. */
 bool http1_is_lookalike(struct slice name);
 /* May it be a trailer: does not frame, route, authenticate or change how the message is taken (RFC 9110 6.5.1). */
 bool http1_is_trailer(struct slice name);

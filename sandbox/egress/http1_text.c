@@ -119,23 +119,45 @@ bool http1_is_hop(const struct http1_head *h, const struct http1_header *x)
     return (x->name.n >= 6 && !strncasecmp(x->name.p, "proxy-", 6)) || head_has(h, "connection", x->name);
 }
 
+static bool is_word(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/* Over bytes that are no letters or digits; were there any? */
+static bool skip_marks(struct slice *s)
+{
+    size_t n = s->n;
+
+    while (s->n && !is_word(*s->p))
+        s->p++, s->n--;
+    return s->n != n;
+}
+
+bool http1_same_folded(struct slice a, struct slice b)
+{
+    for (bool first = true;; first = false) {
+        bool gap_a = skip_marks(&a), gap_b = skip_marks(&b);
+        if (!a.n || !b.n)
+            return !a.n && !b.n;
+        if ((!first && gap_a != gap_b) || (*a.p | 0x20) != (*b.p | 0x20))
+            return false;
+        a.p++, a.n--;
+        b.p++, b.n--;
+    }
+}
+
 bool http1_is_lookalike(struct slice name)
 {
     static const char *const names[] = { "host", "connection", "content-length", "transfer-encoding" };
+    struct slice words = name;
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (name.n != strlen(names[i]))
-            continue;
-        bool folded = false, same = true;
-        for (size_t k = 0; k < name.n && same; k++) {
-            char c = name.p[k], d = names[i][k];
-            bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-            same = letter ? (c | 0x20) == d : d == '-';
-            folded |= !letter && c != '-';
-        }
-        if (same && folded)
-            return true;
-    }
+    skip_marks(&words);
+    if (!words.n || !strchr("hct", *words.p | 0x20))
+        return false;                      /* nearly all names */
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (http1_same_folded(name, (struct slice){ names[i], strlen(names[i]) }))
+            return !slice_is_case(name, names[i]);
     return false;
 }
 

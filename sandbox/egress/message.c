@@ -126,16 +126,10 @@ static bool same_name(const char *a, const char *b)
     return !strcasecmp(a, b);
 }
 
-/* CGI makes HTTP_X_API_KEY of all of x-api-key, X_API_KEY, x.api.key; some servers do so with every byte that is not a letter or a digit. */
+/* CGI makes HTTP_X_API_KEY of all of x-api-key, X_API_KEY, x.api.key; some servers do so with every byte that is not a letter or a digit, or drop those at the ends. */
 static bool same_folded(const char *a, const char *b)
 {
-    for (; *a && *b; a++, b++) {
-        bool letter_a = (*a >= '0' && *a <= '9') || ((*a | 0x20) >= 'a' && (*a | 0x20) <= 'z');
-        bool letter_b = (*b >= '0' && *b <= '9') || ((*b | 0x20) >= 'a' && (*b | 0x20) <= 'z');
-        if (letter_a != letter_b || (letter_a && strncasecmp(a, b, 1)))
-            return false;
-    }
-    return !*a && !*b;
+    return http1_same_folded(slice_of(a), slice_of(b));
 }
 
 int message_add(struct message *m, const char *name, const char *value)

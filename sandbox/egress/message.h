@@ -21,6 +21,6 @@ int message_from(const struct http1_head *h, struct message *ret);
 const char *message_get(const struct message *m, const char *name);       /* the first */
 int message_set(struct message *m, const char *name, const char *value);  /* replaces all of the name; -EINVAL: not a header */
 int message_add(struct message *m, const char *name, const char *value);
-/* Every spelling that some server folds into this name: case, "_" for "-", "." for "-" (E20). */
+/* Every spelling that some server folds into this name (http1_same_folded(), E20). */
 unsigned message_remove_folded(struct message *m, const char *name);
 void message_put_fields(const struct message *m, struct buf *b);

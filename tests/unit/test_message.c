@@ -49,8 +49,8 @@ static void all_spellings_of_a_header_are_taken_away(void **state)
 {
     struct message m;
 
-    read_message("GET / HTTP/1.1\r\nHost: a.test\r\nX-API-Key: 1\r\nx_api_key: 2\r\nx.api.key: 3\r\nX-Api_Key: 4\r\nx~api!key: 5\r\nxapikey: no\r\nx-api-key2: no\r\nx-api: no\r\n\r\n", &m);
-    assert_int_equal(message_remove_folded(&m, "x-api-key"), 5);
+    read_message("GET / HTTP/1.1\r\nHost: a.test\r\nX-API-Key: 1\r\nx_api_key: 2\r\nx.api.key: 3\r\nX-Api_Key: 4\r\nx~api!key: 5\r\nx-api-key-: 6\r\n_X-Api-Key: 7\r\nx__api-.key: 8\r\nx-api-key.: 9\r\nxapikey: no\r\nx-api-key2: no\r\nx-api: no\r\n\r\n", &m);
+    assert_int_equal(message_remove_folded(&m, "x-api-key"), 9);
     assert_int_equal(m.count, 3);
     message_fini(&m);
 }
