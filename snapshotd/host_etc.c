@@ -25,7 +25,7 @@ const struct host_text host_texts[] = {
     { "etc/hosts", 0644, 0, 0, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" },
     { "etc/resolv.conf", 0644, 0, 0, "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n" },
     { "etc/nsswitch.conf", 0644, 0, 0,
-      "passwd: files\ngroup: files\nshadow: files\nhosts: files\nnetworks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n" },
+      "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n" },
     { "etc/profile", 0644, 0, 0,
       "# Login shells in a sandbox of coppice.\nPATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}\nexport PATH\n"
       "if [ \"${PS1-}\" ]; then\n    if [ \"${BASH-}\" ] && [ -f /etc/bash.bashrc ]; then . /etc/bash.bashrc; else PS1='$ '; fi\nfi\n"
