@@ -28,6 +28,7 @@ class Box:
             s = self.ns.open(socket.AF_INET6, kind)
             s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.setsockopt(socket.IPPROTO_IPV6, 78, 1)          # IPV6_FREEBIND: answers come from the address that was asked
             s.bind(('::', port))
             if kind == socket.SOCK_STREAM:
                 s.listen(1024)

@@ -21,7 +21,7 @@ class Store:
         self.up(*up)
 
     def up(self, *more):
-        self.must('up', '--resolver', self.world.resolver, '--upstream-roots', self.world.roots, *more)
+        self.must('up', '--resolver', self.world.resolver, '--upstream-roots', self.world.roots, '--secret-key', self.world.dir / 'key', *more)
 
     def c(self, *words, input=None, timeout=120):
         return subprocess.run([self.coppice, *map(str, words)], env=self.env, input=input, capture_output=True, text=True, timeout=timeout)

@@ -96,6 +96,7 @@ class Namespace:
         s.settimeout(timeout)
         try:
             s.connect((address, port))
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             s.close()
             raise

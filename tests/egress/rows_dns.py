@@ -13,7 +13,7 @@ def query(name, kind, ident=7, flags=0x0100):
 
 class Dns:
     def __init__(self, attacker, address='198.18.0.53'):
-        self.s = attacker.ns.open(socket.AF_INET, socket.SOCK_DGRAM)
+        self.s = attacker.ns.open(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
         self.s.settimeout(3)
         self.s.connect((address, 53))
 
@@ -89,7 +89,7 @@ def dns(t):
             outcome(lambda: s.sendall(struct.pack('>H', len(big)) + big) or 'ok')
         with a.plain(53) as s:
             t.true('zone transfer', outcome(lambda: s.sendall(struct.pack('>H', 29) + query('example.com', 252)) or str(len(parse(receive(s)[2:])[1]))) in ('0', 'closed', 'reset'))
-        for where in ('8.8.8.8', '93.184.216.53', '1.2.3.4'):
+        for where in ('8.8.8.8', '93.184.216.53', '1.2.3.4', '2606:4700:4700::1111', '127.0.0.53'):
             t.true(f'a resolver of its own at {where} is ours', Dns(a, where).ask(query('x.evil.example.net', 1, 5)) is not None)
     asked = len(t.world.names.asked())
     t.same('an allowed request asks', a.http(get()).status, 200)
