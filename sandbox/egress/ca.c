@@ -74,8 +74,8 @@ static X509 *make_root(EVP_PKEY *key, int64_t now)
     return TAKE_PTR(x);
 }
 
-/* The host as subjectAltName, built as a value and never as text to be parsed. */
-static bool add_host(X509 *x, const char *host, bool literal)
+/* The host as subjectAltName, built as a value and never as text to be parsed. alone: there is no name in the subject. */
+static bool add_host(X509 *x, const char *host, bool literal, bool alone)
 {
     GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
     GENERAL_NAME *n = GENERAL_NAME_new();
@@ -93,7 +93,7 @@ static bool add_host(X509 *x, const char *host, bool literal)
         ok = sk_GENERAL_NAME_push(names, n) > 0;
         n = ok ? NULL : n;
     }
-    ok = ok && X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
+    ok = ok && X509_add1_ext_i2d(x, NID_subject_alt_name, names, alone, X509V3_ADD_DEFAULT) == 1;
     ASN1_STRING_free(s);
     GENERAL_NAME_free(n);
     sk_GENERAL_NAME_pop_free(names, GENERAL_NAME_free);
@@ -108,11 +108,12 @@ X509 *ca_mint(const struct ca *c, const char *host, bool literal, int64_t now, u
     if (!x || !X509_set_version(x, X509_VERSION_3) || !set_serial(x) || !set_times(x, now - CA_SKEW_S, end < ca_end ? end : ca_end) ||
         !X509_set_issuer_name(x, X509_get_subject_name(c->cert)) || !X509_set_pubkey(x, c->leaf_key))
         return NULL;
-    if (strlen(host) <= 64 && !set_name(X509_get_subject_name(x), host))
+    bool alone = strlen(host) > 64;         /* longer than a common name may be */
+    if (!alone && !set_name(X509_get_subject_name(x), host))
         return NULL;
     if (!add_extension(x, c->cert, NID_basic_constraints, "critical,CA:FALSE") || !add_extension(x, c->cert, NID_key_usage, "critical,digitalSignature") ||
         !add_extension(x, c->cert, NID_ext_key_usage, "serverAuth") || !add_extension(x, c->cert, NID_subject_key_identifier, "hash") ||
-        !add_extension(x, c->cert, NID_authority_key_identifier, "keyid:always") || !add_host(x, host, literal) || !X509_sign(x, c->key, EVP_sha256()))
+        !add_extension(x, c->cert, NID_authority_key_identifier, "keyid:always") || !add_host(x, host, literal, alone) || !X509_sign(x, c->key, EVP_sha256()))
         return NULL;
     return TAKE_PTR(x);
 }

@@ -51,8 +51,10 @@ static void do_connect(struct conn *c, const struct http1_head *h)
         return;
     }
     stream_take(&c->client, h->bytes);
-    if (!stream_write_all(&c->client, established, sizeof(established) - 1, in_s(SAY_S)))
-        flow_tls_for(c, &to, true);
+    if (stream_write_all(&c->client, established, sizeof(established) - 1, in_s(SAY_S)))
+        return;
+    stream_acknowledge(&c->client);
+    flow_tls_for(c, &to, true);
 }
 
 void flow_proxy(struct conn *c)

@@ -121,6 +121,7 @@ static void intercept(struct opening *o)
         write_down(o);
         return;
     }
+    stream_acknowledge(&c->client);
     box_view_unref(o->v);                   /* requests are judged by the rules of their moment */
     o->v = NULL;
     flow_requests(c, &o->to, false);

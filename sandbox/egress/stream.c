@@ -1,6 +1,8 @@
 #include "sandbox/egress/stream.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -172,6 +174,13 @@ int stream_handshake(struct stream *s, uint64_t deadline_ns)
         if (r)
             return r;
     }
+}
+
+void stream_acknowledge(struct stream *s)
+{
+    int one = 1;
+
+    setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
 }
 
 /* --- bytes --- */

@@ -38,5 +38,7 @@ int wait_fd(int fd, short events, int cut_fd, uint64_t deadline_ns);
 int stream_set_tls(struct stream *s, SSL *ssl);
 /* The handshake, as the SSL was set up (accept or connect). 0, -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO. */
 int stream_handshake(struct stream *s, uint64_t deadline_ns);
+/* What came is acknowledged at once: a client that waits for that before it goes on (Nagle) does so after a handshake, where we have nothing to say. */
+void stream_acknowledge(struct stream *s);
 /* Once, before threads. */
 int stream_init(void);
