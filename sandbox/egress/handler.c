@@ -211,7 +211,7 @@ enum apply_result handler_run(const struct rule *r, const struct policy_box *box
     e = buf_err(&out) ? -ENOMEM : out.len - 4 > HANDLER_REQUEST_MAX ? -E2BIG : ask(&out, &in);
     leave(slot);
     if (e == -ETIMEDOUT || (!e && !in.len))
-        snprintf(why, 160, "the handler took too long (1 s of processor at most; is there a pattern that can match in very many ways?)");
+        snprintf(why, 160, "the handler took too long (half a second of processor at most; is there a pattern that can match in very many ways?)");
     else if (e)
         snprintf(why, 160, "the handler could not be run: %s", e == -E2BIG ? "the request or its result is too large" : strerror(-e));
     else

@@ -200,6 +200,8 @@ static enum apply_result denied(const struct record *x, char why[160])
     for (size_t i = 0; i < n; i++)
         text[i] = x->p[i] >= 0x20 && x->p[i] < 0x7f ? (char)x->p[i] : '?';
     text[n] = 0;
+    if (!n)
+        memcpy(text, "no reason given", 16);
     snprintf(why, 160, x->tag == 'D' ? "%s" : "the handler failed: %s", text);
     return APPLY_DENY;
 }

@@ -10,16 +10,6 @@
 #include "base/clock.h"
 #include "sandbox/egress/inject.h"
 
-/* "authorization." and "authorization_" too: what a server makes of the last byte nobody knows. */
-static void strip_header(struct message *m, const char *name)
-{
-    char longer[160];
-
-    message_remove_folded(m, name);
-    snprintf(longer, sizeof longer, "%s-", name);
-    message_remove_folded(m, longer);
-}
-
 void inject_strip(const struct rule *r, struct message *m)
 {
     for (unsigned i = 0; i < r->injects; i++) {
@@ -28,9 +18,9 @@ void inject_strip(const struct rule *r, struct message *m)
             query_remove(m->target, in->header);
             continue;
         }
-        strip_header(m, in->header);
+        message_remove_folded(m, in->header);
         if (text_folds_to(in->header, strlen(in->header), "authorization"))
-            strip_header(m, "proxy-authorization");
+            message_remove_folded(m, "proxy-authorization");
         if (in->kind == INJECT_SIGV4)
             sigv4_strip(m);
     }

@@ -47,7 +47,7 @@ size_t rule_wants_body(const struct rule *r);
 enum apply_result { APPLY_SEND /* m is what goes out, to *upstream */, APPLY_ANSWER /* ret_answer is the response */, APPLY_DENY /* why */ };
 /* Does what the rule says with the request, in this order: takes every spelling of an injected credential away, removes and sets headers, runs the handler (bounded), takes away again and
  * injects exactly one, signs. *upstream: where it goes (the rule's upstream, else a); who forwards writes Host from it, and TLS is verified for it. r NULL (the default): nothing is
- * changed. m->redact gets what must not come back. Thread-safe; may take its bounded time (a handler: 1 s of processor, 5 s of clock at most). On DENY m is not to be sent. */
+ * changed. m->redact gets what must not come back. Thread-safe; may take its bounded time (a handler: 0.5 s of processor, 5 s of clock at most). On DENY m is not to be sent. */
 enum apply_result policy_apply(const struct rule *r, const struct policy_box *box, struct secrets *s, const struct authority *a, struct message *m, struct authority *upstream,
                                struct message *ret_answer, char why[160]);
 /* Handlers run in processes of their own, which hold no secret and can do nothing but compute. Call once, first thing in main: before any thread, descriptor or secret that they must not

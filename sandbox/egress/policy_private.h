@@ -53,7 +53,7 @@ bool text_plain(const char *p, size_t n);
 const char *header_check(const char *name);                         /* may a rule set or inject it? NULL, or why not */
 const char *header_value_check(const char *value);
 bool secret_name_ok(const char *name);
-bool text_folds_to(const char *p, size_t n, const char *name);      /* the same but for case, and any other byte for one that is no letter or digit: as CGI does */
+bool text_folds_to(const char *p, size_t n, const char *name);      /* http1_same_folded */
 
 int rule_parse(const struct at *at, json_t *j, unsigned index, struct rule *ret);     /* on failure too: rule_fini */
 void rule_fini(struct rule *r);

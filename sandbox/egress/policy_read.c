@@ -147,19 +147,9 @@ int at_texts(const struct at *at, json_t *object, const char *field, unsigned ma
     return 0;
 }
 
-static char fold(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
-}
-
 bool text_folds_to(const char *p, size_t n, const char *name)
 {
-    if (strlen(name) != n)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (fold(p[i]) != fold(name[i]))
-            return false;
-    return true;
+    return http1_same_folded((struct slice){ p, n }, (struct slice){ name, strlen(name) });
 }
 
 /* Who frames the message, and who it is for, is not for rules to write. */
