@@ -75,16 +75,15 @@ bool path_is_canonical(struct slice path)
     return !u.want && segments_are_fine(path);
 }
 
-/* All places of the glob that can be reached are kept, byte by byte of the path: time is glob times path, whatever the path is. */
-bool path_matches(const char *glob, struct slice path)
+/* From the first star on, all places of the glob that can be reached are kept, byte by byte of the path: time is glob times path, whatever the path is. */
+static bool star_matches(const char *glob, size_t m, struct slice path)
 {
-    bool at[PATH_GLOB_MAX + 1] = { true };
-    size_t m = strlen(glob);
+    bool at[PATH_GLOB_MAX + 1], next[PATH_GLOB_MAX + 1];
 
-    if (m > PATH_GLOB_MAX)
-        return false;
+    memset(at, 0, m + 1);
+    at[0] = true;
     for (size_t i = 0; i <= path.n; i++) {
-        bool next[PATH_GLOB_MAX + 1] = { false };
+        memset(next, 0, m + 1);
         for (size_t j = 0; j < m; j++) {
             if (!at[j])
                 continue;
@@ -94,9 +93,19 @@ bool path_matches(const char *glob, struct slice path)
             if (i < path.n && (stars == 2 || (stars ? path.p[i] != '/' : glob[j] == path.p[i])))
                 next[stars ? j : j + 1] = true;
         }
-        if (i == path.n)
-            break;
-        memcpy(at, next, m + 1);
+        if (i < path.n)
+            memcpy(at, next, m + 1);
     }
     return at[m];
+}
+
+bool path_matches(const char *glob, struct slice path)
+{
+    size_t m = strlen(glob), i = 0;
+
+    if (m > PATH_GLOB_MAX)
+        return false;
+    while (i < m && i < path.n && glob[i] != '*' && glob[i] == path.p[i])
+        i++;
+    return star_matches(glob + i, m - i, (struct slice){ path.p + i, path.n - i });
 }
