@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "sandbox/http/metrics.h"
 
+enum { TURNS = 4 };
+
 struct visit *visit_ref(struct visit *v)
 {
     v->refs++;
@@ -49,6 +51,8 @@ void visit_die(struct visit *v, bool reset)
         return;
     visit_leave_box(v);
     v->state = VISIT_DEAD;
+    if (v->later)
+        g_source_remove(v->later);
     side_close(&v->inside, reset);
     side_close(&v->client, reset);
     flow_fini(&v->up);
@@ -204,22 +208,34 @@ static void want(struct visit *v)
     side_want(&v->inside, i);
 }
 
+static gboolean go_on(gpointer arg)
+{
+    struct visit *v = arg;
+
+    v->later = 0;
+    visit_run(v);
+    return G_SOURCE_REMOVE;
+}
+
 void visit_run(struct visit *v)
 {
+    unsigned turns = 0;
+
     if (v->running) {
         v->again = true;
         return;
     }
     visit_ref(v);
     v->running = true;
-    for (unsigned turns = 0; turns < 4; turns++) {
+    do
         v->again = false;
-        if (!step(v) && !v->again)
-            break;
-    }
+    while ((step(v) || v->again) && ++turns < TURNS);
     v->running = false;
-    if (v->state != VISIT_DEAD)
+    if (v->state != VISIT_DEAD) {
         want(v);
+        if (turns == TURNS && !v->later)  /* others first; what is in our buffers makes no event */
+            v->later = g_idle_add_full(G_PRIORITY_DEFAULT, go_on, v, NULL);
+    }
     visit_unref(v);
 }
 

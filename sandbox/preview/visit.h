@@ -37,6 +37,7 @@ struct visit {
     GList link;
     unsigned refs;
     bool tcp, running, again;
+    guint later;
     enum visit_state state;
     struct side client, inside;
     uint64_t deadline_ns;                 /* 0: none */

@@ -167,8 +167,12 @@ bool visit_relay(struct visit *v)
         moved = flow_run(&v->up, &v->client, &v->inside);
     side_drain(&v->inside);
     if (v->up.bad) {
-        visit_die(v, true);
-        return false;
+        bool tell = !v->answered && !v->client.eof;
+        if (tell)
+            visit_fail(v, 400, "invalid_request", "The body of this request is not chunked as it says.");
+        else
+            visit_die(v, true);
+        return tell;
     }
     if (!v->answered)
         moved |= read_answer(v);

@@ -204,7 +204,16 @@ def life(id):
         call('POST', f'{box}/{verb}')
         check(f'{verb}: {state}', call('GET', box)['state'] == state)
     call('GET', box + '/usage'), call('POST', box + '/mount', {'bucket': 'b', 'mountPath': '/workspace/b'}, want=502), call('POST', box + '/unmount', {'mountPath': '/workspace/b'}, want=502)
-    call('POST', box + '/tunnel/80', {}, want=501), call('DELETE', box + '/tunnel/80', want=501)
+    call('POST', box + '/tunnel/80', {}, want=400)
+    tunnel = call('POST', box + '/tunnel/8000', {'name': 'web', 'other': 1}, want=200)
+    check('a tunnel is a preview', tunnel['port'] == 8000 and tunnel['name'] == 'web' and tunnel['hostname'].startswith('8000-ws-') and tunnel['createdAt'])
+    preview = call('POST', box + '/port/8000', {}, want=201)
+    check('a preview has a token', re.fullmatch('[a-z2-7]{26}', preview['token']) and preview['token'] in preview['path'] and preview['host'].split('.')[0] == preview['path'].split('/')[2])
+    for port in (53, 80, 443, 3128, 0, 65536, 'x'):
+        call('POST', f'{box}/port/{port}', {}, want=400)
+    ports = call('GET', box + '/port', want=200)
+    check('ports are listed without tokens', [(p['port'], p['tokens']) for p in ports['ports']] == [(8000, 2)] and preview['token'] not in json.dumps(ports))
+    call('DELETE', box + '/port/8000', want=204), call('DELETE', box + '/port/8000', want=404), call('DELETE', box + '/tunnel/8000', want=204)
     call('DELETE', box, want=409), call('DELETE', box + '?snapshots=true'), call('GET', box, want=404)
 
 
