@@ -5,7 +5,7 @@ set -euo pipefail
 coppice=$1 page=$2 passed=0 failed=0
 expect() { if "${@:2}"; then passed=$((passed + 1)); else echo "FAILED: $1"; failed=$((failed + 1)); fi; }
 
-mapfile -t verbs < <("$coppice" --help | sed -n 's/^  \([a-z]\{2,9\}\)  *[A-Z].*/\1/p')
+mapfile -t verbs < <("$coppice" --help | sed -n 's/^  \([a-z-]\{2,12\}\)  *[A-Z].*/\1/p')
 expect "the command has verbs" [ ${#verbs[@]} -gt 10 ]
 for verb in "${verbs[@]}"; do
     expect "$verb is in the page" grep -qE "^\.It Cm $verb( |\$)" "$page"
@@ -16,6 +16,6 @@ for verb in "${verbs[@]}"; do
 done
 while read -r verb; do
     expect "the page's $verb is a verb" grep -qx "$verb" <(printf '%s\n' "${verbs[@]}")
-done < <(sed -n '/^\.Sh VERBS/,/^\.Sh ENV/s/^\.It Cm \([a-z]*\).*/\1/p' "$page")
+done < <(sed -n '/^\.Sh VERBS/,/^\.Sh ENV/s/^\.It Cm \([a-z-]*\).*/\1/p' "$page")
 echo "$passed checks hold, $failed do not"
 [ $failed = 0 ]

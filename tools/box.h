@@ -38,3 +38,6 @@ int exec_failed(struct api *a, struct api_error *e);
 #include "tools/box_verbs.h"
 BOX_VERBS(X)
 #undef X
+#define E(name, fn, args, summary, help) int box_##fn(struct tool *t, int argc, char **argv);
+BOX_NAMED_VERBS(E)
+#undef E

@@ -13,6 +13,9 @@ const struct command commands[] = {
 #define X(name, args, summary, help) { #name, box_##name, args, summary, help },
     BOX_VERBS(X)
 #undef X
+#define E(name, fn, args, summary, help) { name, box_##fn, args, summary, help },
+    BOX_NAMED_VERBS(E)
+#undef E
     { 0 }
 };
 

@@ -1,5 +1,9 @@
 /* The verbs about sandboxes: one table for the command, which hands them over, and for coppice-box, which does them. X(NAME, ARGS, SUMMARY, HELP) */
 #pragma once
+/* Of another name than its function. E(NAME, FUNCTION, ARGS, SUMMARY, HELP) */
+#define BOX_NAMED_VERBS(E) \
+    E("egress-log", egress_log, "WS [--follow] [--since SEQ]", "Show what a sandbox asked of the world, and what became of it.", \
+      "  -f, --follow  go on with what comes\n  --since SEQ   after this event\n")
 #define BOX_EXEC_OPTIONS \
     "  --cwd DIR        where it begins (default: /workspace, or the user's home)\n  -e, --env K=V    a variable of its environment, again for more\n" \
     "  -u, --user USER  user (the default), root, a number, or UID:GID\n  --timeout S      end it after so many seconds\n" \
@@ -36,6 +40,13 @@
       "  --rm  take the URLs of this port back: they reach nothing any more\n" \
       "Who has the URL reaches the server, also when the sandbox sleeps: it is woken, and the request waits until something listens.\n" \
       "Each call makes a new URL; the last 8 of a port hold until --rm.\n") \
+    X(rules, "WS [get | set FILE | allow HOST... | deny HOST... | rm NAME... | default allow|deny] [--inherit]", "Show or change what a sandbox may ask of the world.", \
+      "  set FILE      replace the rules by a document (docs/egress.md has the format); - is standard input\n" \
+      "  allow, deny   a rule for a host, HOST:PORT, or *.DOMAIN, named after it; deny wins\n  rm NAME       take rules away\n" \
+      "  --inherit     forks get the new rule too\nA change counts from the next request on. Without rules nothing leaves a sandbox.\n") \
+    X(secret, "set NAME [--host HOST]... [--plain-http] | list | rm NAME...", "Keep credentials that rules put into requests; sandboxes never see them.", \
+      "The value is read from standard input, or asked for on a terminal. It is never shown again.\n" \
+      "  --host HOST   send it only to this host (or *.DOMAIN), whatever rules say; again for more\n  --plain-http  also without TLS\n") \
     X(freeze, "WS", "Stop all processes of a sandbox where they are.", "The next request to it wakes it, as does `wake`.\n") \
     X(sleep, "WS", "Take a snapshot of a sandbox and end its processes; files stay.", "The next request to it starts it again.\n") \
     X(wake, "WS", "Start a sandbox, or thaw it.", "") \

@@ -16,7 +16,7 @@ _coppice_execs() {      # executions of the sandbox $1
 
 _coppice() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-    local verbs="init create import mount umount snapshot fork list show log diff restore merge rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code port cp freeze sleep wake stop usage up down status doctor"
+    local verbs="init create import mount umount snapshot fork list show log diff restore merge rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code port rules secret egress-log cp freeze sleep wake stop usage up down status doctor"
     COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -55,6 +55,9 @@ _coppice() {
             code) options="--language --context --eval --new --timeout --output" ;;
             shell) options="--user --session" ;;
             port) options="--rm" ;;
+            rules) options="--inherit" ;;
+            secret) options="--host --plain-http" ;;
+            egress-log) options="--follow --since" ;;
             cp) options="--user" ;;
             up) options="--listen --listen-any --no-tcp --store-only --secret-key --upstream-roots --resolver --domain" ;;
             mount) options="-o" ;;
@@ -84,7 +87,11 @@ _coppice() {
         export) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
         import) [[ $n == 1 ]] && COMPREPLY=($(compgen -f -- "$cur")) ;;
         code) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
-        exec | ps | shell | port | freeze | sleep | wake | stop | usage) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")) ;;
+        rules) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur"))
+               elif [[ $n == 2 ]]; then COMPREPLY=($(compgen -W "get set allow deny rm default" -- "$cur"))
+               elif [[ ${COMP_WORDS[i + 2]} == set ]]; then COMPREPLY=($(compgen -f -- "$cur")); fi ;;
+        secret) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "set list rm" -- "$cur")) ;;
+        egress-log | exec | ps | shell | port | freeze | sleep | wake | stop | usage) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")) ;;
         logs | kill | attach)
             if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur"))
             else COMPREPLY=($(compgen -W "$(_coppice_execs "${COMP_WORDS[i + 1]}")" -- "$cur")); fi ;;

@@ -67,6 +67,9 @@ const struct command commands[] = {
 #define X(name, args, summary, help) { #name, cmd_box, args, summary, help },
     BOX_VERBS(X)
 #undef X
+#define E(name, fn, args, summary, help) { name, cmd_box, args, summary, help },
+    BOX_NAMED_VERBS(E)
+#undef E
     { "up", cmd_up, "[--listen ADDR:PORT] [--no-tcp] [--store-only] [--secret-key FILE] [--domain NAME]", "Start the store's daemons to stay; says how to reach them.",
       "  --listen ADDR:PORT  serve sandboxes there (default: 127.0.0.1:8421), with the token in STORE/sandbox/token\n"
       "  --listen-any        allow an address that other machines can reach: there is no encryption, put a proxy in front\n"
