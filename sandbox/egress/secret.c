@@ -74,7 +74,12 @@ static struct secret *secret_of(struct secrets *s, const char *kind, const char 
     memcpy(x->name, name, strlen(name) + 1);
     x->sealed = sealed;
     x->n = n;
-    x->usable = !seal_open(s->key, kind, name, sealed, n, &meta, &meta_n, &value, &value_n);
+    int e = seal_open(s->key, kind, name, sealed, n, &meta, &meta_n, &value, &value_n);
+    if (e == -ENOMEM) {
+        secret_free(x);
+        return NULL;
+    }
+    x->usable = !e;
     x->meta = x->usable && meta_n ? json_loadb(meta, meta_n, JSON_REJECT_DUPLICATES, NULL) : NULL;
     secret_wipe(value, value_n);
     if (!x->meta)
