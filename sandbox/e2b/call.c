@@ -5,6 +5,7 @@
 #include "base/wire.h"
 #include "sandbox/core/box_private.h"
 #include "sandbox/e2b/e2b.h"
+#include "sandbox/e2b/seek.h"
 
 enum { FRAME_PREFIX = 5, FRAME_COMPRESSED = 1, FRAME_END = 2 };
 
@@ -107,12 +108,9 @@ void e2b_call_with(void *self, struct box *b, void (*go)(void *self))
         need(k);
 }
 
-struct found { struct e2b_call *k; void (*then)(struct e2b_call *k); };
-
 static void on_found(void *arg, struct box *b, const struct fault *fault)
 {
-    g_autofree struct found *f = arg;
-    struct e2b_call *k = f->k;
+    struct e2b_call *k = arg;
 
     if (b && k->x.c)
         k->x.b = box_ref(b);
@@ -125,22 +123,35 @@ static void on_found(void *arg, struct box *b, const struct fault *fault)
     else if (!admitted(k))
         http_deny(k->x.c, "the sandbox's access token is needed: X-Access-Token");
     else if (awake(k))
-        f->then(k);
+        k->then(k);
     boxed_unref(k);
+}
+
+static void on_sought(struct e2b_call *k, struct box *b)
+{
+    if (!b) {
+        gone(k->x.c, "of this token");
+        return;
+    }
+    k->x.b = box_ref(b);
+    if (awake(k))
+        k->then(k);
 }
 
 static void find(struct e2b_call *k, void (*then)(struct e2b_call *k))
 {
     const char *id = http_header(k->x.c, "E2b-Sandbox-Id");
-    struct found *f;
 
+    k->then = then;
+    if ((!id || !*id) && http_header(k->x.c, "X-Access-Token")) {
+        e2b_seek(k, NULL, on_sought);
+        return;
+    }
     if (!id || !*id) {
         http_fail(k->x.c, "invalid_request", "the header E2b-Sandbox-Id is missing: set E2B_SANDBOX_URL");
         return;
     }
-    f = g_new(struct found, 1);
-    *f = (struct found){ boxed_ref(k), then };
-    box_get(http_sandboxd(k->x.c), id, on_found, f);
+    box_get(http_sandboxd(k->x.c), id, on_found, boxed_ref(k));
 }
 
 void e2b_call_go(void *self, void (*go)(void *self))

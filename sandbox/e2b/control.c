@@ -53,7 +53,7 @@ static void create_free(void *p)
 static void not_made(void *arg, struct box *b, const struct fault *fault)
 {
     if (fault)
-        log_warn("box=%s e2b: step=undo code=%s", b ? b->id : "-", fault->code);
+        log_warn("e2b: step=undo code=%s", fault->code);
 }
 
 static void created_runs(void *arg, struct box *b, const struct fault *fault)
@@ -287,9 +287,12 @@ static void connect_box(struct http_call *c, struct box *b)
 static void post_connect(struct http_call *c) { route_box(c, connect_box); }
 
 /* --- kill --- */
-static void killed(void *arg, struct box *b, const struct fault *fault)
+static void unref(void *p) { box_unref(p); }
+
+static void killed(void *arg, struct box *gone, const struct fault *fault)
 {
     struct http_call *c = arg;
+    struct box *b = http_state(c);
 
     if (!fault) {
         http_reply(c, 204, NULL);
@@ -302,7 +305,11 @@ static void killed(void *arg, struct box *b, const struct fault *fault)
     }
 }
 
-static void kill_box(struct http_call *c, struct box *b) { box_delete(b, false, killed, c); }
+static void kill_box(struct http_call *c, struct box *b)
+{
+    http_set_state(c, box_ref(b), unref);
+    box_delete(b, false, killed, c);
+}
 static void kill_known(struct http_call *c, struct box *b) { known(c, b, kill_box); }
 static void delete_sandbox(struct http_call *c) { route_box(c, kill_known); }
 

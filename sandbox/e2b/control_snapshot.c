@@ -125,7 +125,7 @@ struct drop { char workspace[LAUNCH_NAME]; };
 static void gone(void *arg, struct box *b, const struct fault *fault)
 {
     if (fault && strcmp(fault->code, "not_empty"))
-        log_warn("box=%s e2b: step=killed code=%s", b ? b->id : "-", fault->code);
+        log_warn("e2b: step=killed code=%s", fault->code);
 }
 
 static void after_last(void *arg, struct box *b, const struct fault *fault)

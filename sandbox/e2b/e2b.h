@@ -46,10 +46,12 @@ struct e2b_call {
     struct e2b_inflate *inflate;
     bool stream, run_asleep, traffic;     /* of an rpc: its body is one frame; it looks only, nothing is woken; the traffic token will do */
     void (*go)(void *self);
+    void (*then)(struct e2b_call *k);     /* call.c: the box is known and may be asked */
 };
 /* size bytes that begin with a struct e2b_call. NULL: answered. */
 void *e2b_call_new(struct http_call *c, size_t size, void (*over)(void *self), void (*fini)(void *self));
-/* Finds the box of E2b-Sandbox-Id, checks its token, wakes it if need be and allowed, then go(). A sandbox that is not there, or paused, is answered 502. */
+/* Finds the box of E2b-Sandbox-Id, checks its token, wakes it if need be and allowed, then go(). A sandbox that is not there, or paused, is answered 502. Packages of 2025 send the token alone:
+ * then it is the sandbox whose token it is. */
 void e2b_call_go(void *self, void (*go)(void *self));
 /* The same with a JSON body (E2B_BODY_MAX; gzip), or stream: one frame of the Connect protocol; into req. */
 void e2b_call_rpc(void *self, void (*go)(void *self));

@@ -209,7 +209,8 @@ void e2b_network_apply(struct box *b, void (*fn)(void *arg, const struct fault *
         return;
     }
     a = g_new(struct apply, 1);
-    *a = (struct apply){ box_ref(b), doc, json_object_size(network) > 0, fn, arg };
+    /* What is not allowed is not reached without the proxy either: only who opens something is told that it is not there. */
+    *a = (struct apply){ box_ref(b), doc, json_array_size(json_object_get(network, "allowOut")) || json_object_size(json_object_get(network, "rules")), fn, arg };
     if (b->sd->egress) {
         box_egress_tell(b, told, a);
         return;

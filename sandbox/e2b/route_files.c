@@ -9,7 +9,7 @@
 #include "sandbox/e2b/fs.h"
 #include "sandbox/e2b/multipart.h"
 #include "sandbox/e2b/names.h"
-#include "sandbox/e2b/signed.h"
+#include "sandbox/e2b/seek.h"
 
 enum { QUEUE_HIGH = 256 * 1024, QUEUE_LOW = 64 * 1024, IN_HIGH = 256 * 1024, FILES_MAX = 1000 };
 

@@ -12,7 +12,7 @@ static void get_health(struct http_call *c)
 {
     struct e2b_call *k;
 
-    if (!http_header(c, "E2b-Sandbox-Id")) {
+    if (!http_header(c, "E2b-Sandbox-Id") && !http_header(c, "X-Access-Token")) {
         http_reply(c, 200, json_pack("{s:b}", "ok", 1));
         return;
     }

@@ -14,6 +14,8 @@ struct start {
     struct exec *e;
     struct exec_reader *r;
     size_t given;
+    uint8_t cut[2][8];                    /* of stdout (and a terminal), stderr: the beginning of a character whose rest has not come */
+    size_t cut_n[2];
     guint alive;                          /* timer of keepalives */
     guint deadline;                       /* of Connect */
     char **argv;
@@ -79,17 +81,53 @@ static void sent(void *state, size_t n)
     s->given = 0;
 }
 
+/* How many bytes at the end begin a character of UTF-8 that is not complete. */
+static size_t incomplete(const uint8_t *p, size_t n)
+{
+    for (size_t k = 1; k <= 3 && k <= n; k++) {
+        uint8_t c = p[n - k];
+        size_t want = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
+        if ((c & 0xc0) != 0x80)
+            return want > k && c < 0xf8 ? k : 0;
+    }
+    return 0;
+}
+
+static void tell(struct start *s, unsigned stream, const uint8_t *p, size_t n)
+{
+    g_autofree char *text = g_base64_encode(p, n);
+
+    event(s, "data", json_pack("{s:s}", stream == STREAM_TTY ? "pty" : stream == STREAM_ERR ? "stderr" : "stdout", text));
+}
+
+/* Old packages decode each piece by itself: a character is never cut, but what is no UTF-8 passes as it is. */
 static void on_data(void *arg, unsigned stream, uint64_t seq, uint64_t lost, const uint8_t *p, size_t n)
 {
     struct start *s = arg;
-    g_autofree char *text = n ? g_base64_encode(p, n) : NULL;
+    unsigned i = stream == STREAM_ERR;
+    g_autofree uint8_t *all = NULL;
+    size_t have = s->cut_n[i] + n, keep;
 
     if (!s->k.x.c || !s->begun)
         return;
-    if (n)
-        event(s, "data", json_pack("{s:s}", stream == STREAM_TTY ? "pty" : stream == STREAM_ERR ? "stderr" : "stdout", text));
+    all = g_malloc(have + 1);
+    memcpy(all, s->cut[i], s->cut_n[i]);
+    memcpy(all + s->cut_n[i], p, n);
+    keep = incomplete(all, have);
+    if (have > keep)
+        tell(s, stream, all, have - keep);
+    memcpy(s->cut[i], all + have - keep, keep);
+    s->cut_n[i] = keep;
     s->given += n;
     sent(s, n);
+}
+
+static void tell_rest(struct start *s)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (s->cut_n[i])
+            tell(s, i ? STREAM_ERR : s->e && exec_is_tty(s->e) ? STREAM_TTY : STREAM_OUT, s->cut[i], s->cut_n[i]);
+    s->cut_n[0] = s->cut_n[1] = 0;
 }
 
 /* As Go's os.ProcessState tells it: a signal is exit code -1. */
@@ -112,6 +150,7 @@ static void on_exit_(void *arg, const struct exit_info *info)
 
     if (!s->k.x.c)
         return;
+    tell_rest(s);
     if (info->timed_out) {
         end(s, "timeout", "the process ran for its timeout and was ended");
         return;

@@ -37,6 +37,9 @@ const until = async (what, fn, limit = 20000) => {
 };
 const text = (bytes) => new TextDecoder().decode(bytes);
 
+// The older package's instances tell nothing; its class does.
+const kill = (s) => (old ? Sandbox.kill(s.sandboxId) : s.kill());
+
 async function life() {
     const metadata = { purpose: 'test of life', odd: 'a=b&c d+é', run: String(process.pid) + pkg };
     const s = await Sandbox.create('base', { metadata, envs: { FROM_CREATE: 'yes' }, timeoutMs: 120_000 });
@@ -73,7 +76,7 @@ async function life() {
         assert.deepEqual(await paused.nextItems(), []);
         const one = await Sandbox.list({ query: { metadata: { run: metadata.run, n: '2' }, state: ['running'] } }).nextItems();
         assert.deepEqual(one.map((i) => [i.sandboxId, i.metadata.n]), [[others[1].sandboxId, '2']]);
-        for (const o of others) assert.equal(await o.kill(), true);
+        for (const o of others) assert.equal(await kill(o), true);
     });
     await step('connect, static and of an instance, and to one that runs', async () => {
         const again = await Sandbox.connect(s.sandboxId);
@@ -107,14 +110,14 @@ async function life() {
         assert.equal((await t.getInfo()).state, 'paused');
         const back = await Sandbox.connect(t.sandboxId, { timeoutMs: 60_000 });
         assert.equal(await back.files.read('kept.txt'), 'kept');
-        assert.equal(await back.kill(), true);
+        assert.equal(await kill(back), true);
     });
     if (!old) await step('autoResume: a request wakes what was paused', async () => {
         const t = await Sandbox.create({ lifecycle: { onTimeout: 'pause', autoResume: true } });
         await t.files.write('kept.txt', 'kept');
         assert.equal(await t.pause(), true);
         assert.equal(await t.files.read('kept.txt'), 'kept');
-        assert.equal(await t.kill(), true);
+        assert.equal(await kill(t), true);
     });
     if (has(s, 'fork', 'fork')) await step('fork: several from one moment, their own from then on; the source goes on', async () => {
         const stream = await s.commands.run('while read -r x; do echo "<$x>"; done', { background: true, stdin: true });
@@ -132,7 +135,7 @@ async function life() {
         await s.commands.sendStdin(stream.pid, 'still here\n');
         await until('the source goes on', () => stream.stdout.includes('<still here>'));
         await stream.kill();
-        for (const f of forks) assert.equal(await f.kill(), true);
+        for (const f of forks) assert.equal(await kill(f), true);
     });
     if (has(s, 'createSnapshot', 'snapshots')) await step('snapshots: create, named again, list in pages, create from one after the source was killed, delete', async () => {
         const source = await Sandbox.create();
@@ -147,8 +150,8 @@ async function life() {
         const pages = source.listSnapshots({ limit: 1 }), seen = [];
         while (pages.hasNext) seen.push(...await pages.nextItems());
         assert.deepEqual(seen.map((i) => i.snapshotId).sort(), [newer.snapshotId, first.snapshotId].sort());
-        assert.equal(await source.kill(), true);
-        assert.equal(await source.kill(), false);
+        assert.equal(await kill(source), true);
+        assert.equal(await kill(source), false);
         assert.equal(await source.isRunning(), false);
         const from = await Sandbox.create(first.snapshotId);
         assert.equal(await from.files.read('state.txt'), 'one');
@@ -160,8 +163,8 @@ async function life() {
         await assert.rejects(Sandbox.create(first.snapshotId), SandboxError);
     });
     await step('kill, and what is left of it', async () => {
-        assert.equal(await s.kill(), true);
-        assert.equal(await s.kill(), false);
+        assert.equal(await kill(s), true);
+        assert.equal(await kill(s), false);
         assert.equal(await s.isRunning(), false);
         await assert.rejects(Sandbox.getInfo(s.sandboxId), NotFoundError);
         await assert.rejects(Sandbox.connect(s.sandboxId), NotFoundError);
@@ -324,8 +327,9 @@ async function files() {
     });
     await step('list with depth, exists, getInfo', async () => {
         await s.commands.run('mkdir -p t/a/b && echo 1 > t/a/f && ln -s a/f t/link && chmod 640 t/a/f');
-        assert.deepEqual((await s.files.list('t')).map((e) => [e.name, e.type === 'dir', e.path]), [['a', true, '/home/user/t/a'], ['link', false, '/home/user/t/link']]);
-        assert.deepEqual((await s.files.list('t', { depth: 3 })).map((e) => e.path.slice('/home/user/t/'.length)), ['a', 'a/b', 'a/f', 'link']);
+        const links = old ? [] : [['link', false, '/home/user/t/link']];      /* the older one leaves out what it has no name for */
+        assert.deepEqual((await s.files.list('t')).map((e) => [e.name, e.type === 'dir', e.path]), [['a', true, '/home/user/t/a'], ...links]);
+        assert.deepEqual((await s.files.list('t', { depth: 3 })).map((e) => e.path.slice('/home/user/t/'.length)), ['a', 'a/b', 'a/f', ...links.map((l) => l[0])]);
         assert.equal(await s.files.exists('t/a/f'), true);
         assert.equal(await s.files.exists('t/none'), false);
         const info = await s.files.getInfo('t/a/f');
@@ -423,25 +427,28 @@ const withHost = (url, host, headers = {}) => new Promise((done, failed) => {
     }).on('error', failed);
 });
 
+// The native API tells what is in force.
+const rulesOf = async (s) => (await fetch(`${apiUrl}/v1/sandbox/${s.sandboxId}/rules`, { headers: { 'X-API-KEY': process.env.E2B_API_KEY } })).json();
+
 async function network() {
     const s = await Sandbox.create({ network: { allowOut: ['api.example.com', '*.example.org'], denyOut: ['0.0.0.0/0'],
         rules: { 'api.example.com': [{ transform: { headers: { 'X-Team': 'a', Authorization: 'Bearer ${e2b.secrets.SOME}' } } }] } } });
-    const rules = async () => (await fetch(`${apiUrl}/v1/sandbox/${s.sandboxId}/rules`, { headers: { 'X-API-KEY': process.env.E2B_API_KEY } })).json();
+    const rules = () => rulesOf(s);
     await step('network options are rules of egress, headers are put in behind the sandbox', async () => {
-        const r = (await rules()).rules;
+        const r = await rules();
         assert.equal(r.default, 'deny');
         assert.deepEqual(r.rules[0].allow, ['api.example.com']);
         assert.deepEqual(r.rules[0].set_headers, { 'X-Team': 'a' });
         assert.deepEqual(r.rules[0].inject, [{ header: 'Authorization', secret: 'SOME', format: 'Bearer {}' }]);
         assert.deepEqual(r.rules.at(-1).allow, ['api.example.com', '*.example.org']);
-        assert.deepEqual((await s.getInfo()).network?.allowOut, ['api.example.com', '*.example.org']);
+        if (!old) assert.deepEqual((await s.getInfo()).network.allowOut, ['api.example.com', '*.example.org']);
     });
     if (has(s, 'updateNetwork', 'updateNetwork')) await step('updateNetwork', async () => {
         await s.updateNetwork({ denyOut: ['8.8.8.8'] });
-        const r = (await rules()).rules;
+        const r = await rules();
         assert.deepEqual([r.default, r.rules.map((i) => i.deny)], ['allow', [['8.8.8.8']]]);
         await assert.rejects(s.updateNetwork({ denyOut: ['10.0.0.0/8'] }), SandboxError);
-        assert.equal((await rules()).rules.default, 'allow');
+        assert.equal((await rules()).default, 'allow');
     });
     await step('getHost: a server of the sandbox at its host', async () => {
         await s.commands.run('mkdir -p www && echo served > www/index.html && cd www && exec python3 -m http.server 8000', { background: true, timeoutMs: 0 });
@@ -453,8 +460,7 @@ async function network() {
     await s.kill();
     await step('internet access: allowed if nothing is said, and not if it is', async () => {
         const [a, b] = await Promise.all([Sandbox.create(), Sandbox.create({ allowInternetAccess: false })]);
-        const doc = async (x) => (await (await fetch(`${apiUrl}/v1/sandbox/${x.sandboxId}/rules`, { headers: { 'X-API-KEY': process.env.E2B_API_KEY } })).json()).rules.default;
-        assert.deepEqual([await doc(a), await doc(b)], ['allow', 'deny']);
+        assert.deepEqual([(await rulesOf(a)).default, (await rulesOf(b)).default], ['allow', 'deny']);
         await Promise.all([a.kill(), b.kill()]);
     });
     if (!old) await step('getHost with allowPublicTraffic false: only with the traffic token', async () => {
