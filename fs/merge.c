@@ -49,6 +49,7 @@ int merge_conflict(struct merge *m, const char *path, const char *ours_path, con
     i.chosen = *ret = choice(m, path, t);
     i.markers = markers && i.chosen == MERGE_NEITHER;
     i.has_ours = ours_path && !ws_path(m->ours, ours_path, &ino, &i.ours);
+    m->told++;
     if (i.chosen == MERGE_NEITHER && !i.markers)
         m->conflicts++;
     return m->o->fn ? m->o->fn(m->o->arg, &i) : 0;
@@ -178,6 +179,11 @@ static int against_deletion(struct merge *m, const struct change *t, const char 
 
     if (r || take != MERGE_THEIRS)
         return r;
+    if (t->kind == DIFF_RENAMED && inode_is_dir(&t->b)) {       /* what is in it has no changes of its own that would bring it */
+        char **to = LIST_ADD(&m->whole);
+        if (!to || !(*to = mem_strdup(t->path)))
+            return -ENOMEM;
+    }
     return add_at(m, NULL, t);
 }
 
@@ -412,8 +418,10 @@ static int same_already(const struct merge *m, const struct change *t)
 
 static int decide(struct merge *m, const struct change *t)
 {
+    for (size_t i = 0; i < m->whole.count; i++)
+        if (t->kind != DIFF_DELETED && path_below(t->path, m->whole.v[i]))
+            return 0;
     int r = same_already(m, t);
-
     if (r)
         return r < 0 ? r : 0;
     switch (t->kind) {
@@ -430,6 +438,9 @@ static void merge_fini(struct merge *m)
 {
     for (size_t i = 0; i < m->deletes.count; i++)
         free(m->deletes.v[i]);
+    for (size_t i = 0; i < m->whole.count; i++)
+        free(m->whole.v[i]);
+    free(m->whole.v);
     for (size_t i = 0; i < m->moves.count; i++) {
         free(m->moves.v[i].from);
         free(m->moves.v[i].to);

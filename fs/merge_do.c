@@ -263,20 +263,63 @@ static int copy_data(struct merge *m, uint64_t from, uint64_t size, uint64_t to)
 }
 
 /* Makes what theirs has: all but the content of a directory. */
-static int copy_new(struct merge *m, uint64_t dir, const char *name, const struct change *t)
+static int copy_inode(struct merge *m, uint64_t dir, const char *name, uint64_t from, const struct inode *in, uint64_t *ret_ino)
 {
     char target[SYMLINK_MAX + 1] = "";
     struct inode out;
-    uint64_t ino;
     size_t n = 0;
-    int r = S_ISLNK(t->b.mode) ? ws_readlink(m->theirs, t->ino_b, target, sizeof target - 1, &n) : 0;
+    int r = S_ISLNK(in->mode) ? ws_readlink(m->theirs, from, target, sizeof target - 1, &n) : 0;
 
     target[n] = 0;
     if (!r)
-        r = ws_create(m->w, dir, name, t->b.mode, t->b.rdev, S_ISLNK(t->b.mode) ? target : NULL, &root_cred, 0, false, &ino, &out);
-    if (!r && inode_is_reg(&t->b))
-        r = copy_data(m, t->ino_b, t->b.size, ino);
-    return r ? r : copy_attrs(m, ino, m->theirs, t->ino_b, &t->b, DIFF_XATTR | DIFF_OWNER | DIFF_MTIME | (S_ISLNK(t->b.mode) ? 0 : DIFF_MODE));
+        r = ws_create(m->w, dir, name, in->mode, in->rdev, S_ISLNK(in->mode) ? target : NULL, &root_cred, 0, false, ret_ino, &out);
+    if (!r && inode_is_reg(in))
+        r = copy_data(m, from, in->size, *ret_ino);
+    return r ? r : copy_attrs(m, *ret_ino, m->theirs, from, in, DIFF_XATTR | DIFF_OWNER | DIFF_MTIME | (S_ISLNK(in->mode) ? 0 : DIFF_MODE));
+}
+
+static int copy_new(struct merge *m, uint64_t dir, const char *name, const struct change *t)
+{
+    uint64_t ino;
+
+    return copy_inode(m, dir, name, t->ino_b, &t->b, &ino);
+}
+
+/* What is in a directory of theirs, into one of ours. */
+struct copying { struct merge *m; uint64_t to; };
+
+static int copy_entry(void *arg, const struct side_name *n)
+{
+    struct copying *x = arg;
+    char name[NAME_BYTES_MAX + 1];
+    struct inode in;
+    uint64_t ino;
+    int r = side_inode(&x->m->side, n->ino, &in);
+
+    if (r <= 0)
+        return r ? r : -EUCLEAN;
+    memcpy(name, n->name, n->len);
+    name[n->len] = 0;
+    r = copy_inode(x->m, x->to, name, n->ino, &in, &ino);
+    if (!r && inode_is_dir(&in)) {
+        struct copying below = { x->m, ino };
+        r = side_entries(&x->m->side, n->ino, copy_entry, &below);
+        if (!r)
+            r = copy_attrs(x->m, ino, x->m->theirs, n->ino, &in, DIFF_MTIME);
+    }
+    return r;
+}
+
+static int copy_below(struct merge *m, const char *at, const struct change *t)
+{
+    struct copying x = { .m = m };
+    struct inode have;
+    int r = ws_path(m->w, at, &x.to, &have);
+
+    for (size_t i = 0; !r && i < m->whole.count; i++)
+        if (!strcmp(m->whole.v[i], t->path))
+            return side_entries(&m->side, t->ino_b, copy_entry, &x);
+    return r;
 }
 
 static int blocked_set(struct merge *m, const char *path)
@@ -326,10 +369,35 @@ static int do_add(struct merge *m, const char *at, struct take *x)
     if (ino)
         r = remove_all(m->w, dir, path_name(at));
     if (!r && inode_is_dir(&x->t->b))
-        r = copy_new(m, dir, path_name(at), x->t);
+        r = copy_new(m, dir, path_name(at), x->t) ?: copy_below(m, at, x->t);
     else if (!r && !x->link)
         r = merge_take(m, at, x->t, 0, 0, true);
     return r ? r : merge_tell(m, MERGE_ADDED, at, NULL, x->t);
+}
+
+/* To where ours had it; what took that name meanwhile goes. */
+static int back_to(struct merge *m, uint64_t park, struct relocation *x)
+{
+    _cleanup_free_ char *dir = path_parent(x->from), *above = NULL, *at = NULL;
+    uint64_t to, ino = 0;
+    struct inode have;
+    char name[16];
+
+    int r = dir ? now_at(m, dir, &above) : -ENOMEM;
+    if (!r && !(at = path_join(above, path_name(x->from))))
+        r = -ENOMEM;
+    if (!r)
+        r = make_parents(m->w, at);
+    if (!r)
+        r = find(m->w, at, &to, &ino, &have);
+    snprintf(name, sizeof name, "%u", x->number);
+    if (!r && ino)
+        r = remove_all(m->w, to, path_name(at));
+    if (!r)
+        r = ws_rename(m->w, park, name, to, path_name(at), 0);
+    x->to = TAKE_PTR(at);
+    x->state = MOVE_DONE;
+    return r;
 }
 
 static int do_move(struct merge *m, uint64_t park, const char *at, struct relocation *x)
@@ -347,52 +415,25 @@ static int do_move(struct merge *m, uint64_t park, const char *at, struct reloca
         r = merge_conflict(m, at, at, "renamed there, to a name that is taken here", x->t, false, &take);
         if (!r && take == MERGE_THEIRS && ino)
             r = remove_all(m->w, dir, path_name(at));
-        else if (!r) {                    /* back to where it was */
-            free(x->to);
-            x->to = mem_strdup(x->from);
-            at = x->from;
-            r = x->to ? make_parents(m->w, at) : -ENOMEM;
-            if (!r)
-                r = find(m->w, at, &dir, &ino, &have);
-        }
+        else if (!r)
+            return back_to(m, park, x);
     } else if (!r) {
         r = merge_tell(m, MERGE_RENAMED, at, x->from, x->t);
-        free(x->to);
-        if (!r && !(x->to = mem_strdup(at)))
-            r = -ENOMEM;
     }
     if (!r)
         r = ws_rename(m->w, park, name, dir, path_name(at), 0);
+    if (!r && !(x->to = mem_strdup(at)))
+        r = -ENOMEM;
     x->state = MOVE_DONE;
     return r;
 }
 
 static int put_back(struct merge *m, uint64_t park, struct relocation *x)
 {
-    _cleanup_free_ char *dir = path_parent(x->from), *above = NULL, *at = NULL;
     enum merge_prefer take;
-    uint64_t to, ino = 0;
-    struct inode have;
-    char name[16];
+    int r = merge_conflict(m, x->t->path, x->from, "renamed there into what is renamed here into it", x->t, false, &take);
 
-    int r = dir ? merge_conflict(m, x->t->path, x->from, "renamed there into what is renamed here into it", x->t, false, &take) : -ENOMEM;
-    if (!r)
-        r = now_at(m, dir, &above);
-    if (!r && !(at = path_join(above, path_name(x->from))))
-        r = -ENOMEM;
-    if (!r)
-        r = make_parents(m->w, at);
-    if (!r)
-        r = find(m->w, at, &to, &ino, &have);
-    snprintf(name, sizeof name, "%u", x->number);
-    if (!r && ino)
-        r = remove_all(m->w, to, path_name(at));
-    if (!r)
-        r = ws_rename(m->w, park, name, to, path_name(at), 0);
-    free(x->to);
-    x->to = TAKE_PTR(at);
-    x->state = MOVE_DONE;
-    return r;
+    return r ? r : back_to(m, park, x);
 }
 
 /* What can be put where it belongs is; *ret: something was. What belongs below something that is still parked waits. */
@@ -467,6 +508,39 @@ static int do_copy(struct merge *m, const char *at, const struct take *x)
     return r ? r : copy_new(m, dir, path_name(at), x->t);
 }
 
+/* Where something of ours is now, and its number; NULL: nowhere, as it gave way when a conflict was decided. */
+static int still_at(struct merge *m, const char *path, char **ret, uint64_t *ret_ino, struct inode *ret_in)
+{
+    uint64_t ours;
+    int r = ws_path(m->ours, path, &ours, ret_in);
+
+    if (!r)
+        r = now_at(m, path, ret);
+    if (!r)
+        r = ws_path(m->w, *ret, ret_ino, ret_in);
+    if (!r && *ret_ino != ours)
+        r = -ENOENT;
+    if ((r == -ENOENT || r == -ENOTDIR) && m->told) {
+        free(*ret);
+        *ret = NULL;
+        r = 0;
+    }
+    return r;
+}
+
+static int take_at(struct merge *m, const struct take *x, char **ret)
+{
+    uint64_t dir, ino;
+    struct inode have;
+
+    if (!x->in_place)
+        return still_at(m, x->target, ret, &ino, &have);
+    int r = find(m->w, x->target, &dir, &ino, &have);
+    if ((r == -ENOENT || r == -ENOTDIR) && m->told)
+        return 0;                         /* its directory gave way */
+    return r ? r : (*ret = mem_strdup(x->target)) ? 0 : -ENOMEM;
+}
+
 static int do_takes(struct merge *m)
 {
     const char **graft = mem_alloc((m->takes.count + 1) * sizeof *graft);
@@ -476,20 +550,17 @@ static int do_takes(struct merge *m)
     int r = graft && at ? 0 : -ENOMEM;
 
     for (size_t i = 0; !r && i < m->takes.count; i++) {
-        struct take *x = &m->takes.v[i];
-        r = x->in_place ? 0 : now_at(m, x->target, &at[i]);
-        if (!r && x->in_place && !(at[i] = mem_strdup(x->target)))
-            r = -ENOMEM;
-        if (!r && !strcmp(at[i], x->t->path))
+        r = take_at(m, &m->takes.v[i], &at[i]);
+        if (!r && at[i] && !strcmp(at[i], m->takes.v[i].t->path))
             graft[n++] = at[i];
     }
     if (!r && n)
         r = restore_paths(m->s, m->w, m->theirs_view, graft, NULL, n, false, &changed);
     for (size_t i = 0; !r && i < m->takes.count; i++)
-        if (strcmp(at[i], m->takes.v[i].t->path))
+        if (at[i] && strcmp(at[i], m->takes.v[i].t->path))
             r = do_copy(m, at[i], &m->takes.v[i]);
     for (size_t i = 0; !r && i < m->takes.count; i++)
-        r = keep_ours(m, at[i], &m->takes.v[i]);
+        r = at[i] ? keep_ours(m, at[i], &m->takes.v[i]) : 0;
     for (size_t i = 0; at && i < m->takes.count; i++)
         free(at[i]);
     free(at);
@@ -502,11 +573,9 @@ static int do_attr(struct merge *m, const struct attr_job *x)
     _cleanup_free_ char *at = NULL;
     struct inode have;
     uint64_t ino;
-    int r = now_at(m, x->target, &at);
+    int r = still_at(m, x->target, &at, &ino, &have);
 
-    if (!r)
-        r = ws_path(m->w, at, &ino, &have);
-    return r == -ENOENT || r == -ENOTDIR ? 0 : r ? r : copy_attrs(m, ino, m->theirs, x->t->ino_b, &x->t->b, x->what);
+    return r || !at ? r : copy_attrs(m, ino, m->theirs, x->t->ino_b, &x->t->b, x->what);
 }
 
 static int do_text(struct merge *m, const struct text_job *x)
@@ -514,10 +583,10 @@ static int do_text(struct merge *m, const struct text_job *x)
     _cleanup_free_ char *at = NULL;
     struct inode have, empty = { 0 };
     uint64_t ino;
-    int r = now_at(m, x->target, &at);
+    int r = still_at(m, x->target, &at, &ino, &have);
 
-    if (!r)
-        r = ws_path(m->w, at, &ino, &have);
+    if (!r && !at)
+        return 0;
     if (!r)
         r = ws_setattr(m->w, ino, WSA_SIZE, &empty, &have);
     for (size_t done = 0; !r && done < x->text.len; done += COPY_PIECE)

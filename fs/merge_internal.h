@@ -36,9 +36,9 @@ struct merge {
     const struct merge_opts *o;
     struct side side;                     /* theirs, for names of a file */
     unsigned source;
-    uint64_t conflicts;
+    uint64_t conflicts, told;             /* left to decide; told */
     struct changes t, m, x;               /* base -> theirs, base -> ours ("mine"), ours -> theirs */
-    struct { char **v; size_t count, cap; } deletes;
+    struct { char **v; size_t count, cap; } deletes, whole;      /* whole: directories of theirs that come with all that is in them */
     struct { struct relocation *v; size_t count, cap; } moves;
     struct { struct take *v; size_t count, cap; } adds, takes;
     struct { struct attr_job *v; size_t count, cap; } attrs;
