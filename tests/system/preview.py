@@ -61,9 +61,10 @@ def preview(box, port):
     return p
 
 
-def start(box, port):
-    """The server; it listens when this returns."""
-    status, e = api('POST', f'/{box}/exec', {'argv': ['python3', '/workspace/server.py', str(port)], 'detach': True})
+def start(box, port, alone=False):
+    """The server; it listens when this returns. alone: it is no execution any more, which would hold its sandbox."""
+    command = {'shell': f'setsid python3 /workspace/server.py {port} </dev/null >/dev/null 2>&1 &'} if alone else {'argv': ['python3', '/workspace/server.py', str(port)]}
+    status, e = api('POST', f'/{box}/exec', {**command, 'detach': True})
     assert status in (200, 201), e
     status, _ = api('POST', f'/{box}/exec', {'shell': f'until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do :; done', 'timeout_ms': 20000}, Accept='application/json')
     assert status == 200
@@ -252,6 +253,44 @@ def hostile(p, q):
     check('another Host is the API\'s to refuse', ask('x.localhost', 'GET', '/hello')[0] == 403 and ask('evil.example', 'GET', p['path'] + 'hello')[0] == 403)
 
 
+def public(domain):
+    """E2B's form of a host: PORT-ID.DOMAIN, without a token or with one in a header; three ports are the API's own."""
+    def make(network):
+        c = http.client.HTTPConnection(HOST, int(PORT), timeout=120)
+        c.request('POST', '/v2/sandboxes', json.dumps({'templateID': 'base', 'timeout': 300, 'network': network}), {'X-API-KEY': TOKEN, 'Content-Type': 'application/json'})
+        r = c.getresponse()
+        made = json.loads(r.read())
+        assert r.status == 201, made
+        return made
+    open_, shut = make({}), make({'allowPublicTraffic': False})
+    for b in (open_, shut):
+        assert api('PUT', f'/{b["sandboxID"]}/file/workspace/server.py', open(os.path.dirname(__file__) + '/preview_server.py', 'rb').read())[0] in (200, 201, 204)
+        start(b['sandboxID'], 3000)
+    name = lambda b, port: f'{port}-{b["sandboxID"]}.{domain}'
+    status, heads, data = ask(name(open_, 3000), 'GET', '/hello')
+    check('E2B: a port is reached by the sandbox\'s id', (status, data) == (200, b'hello from inside'), (status, data))
+    check('E2B: reserved ports are not', [ask(name(open_, n), 'GET', '/')[0] for n in (53, 80, 443, 3128)] == [403] * 4)
+    check('E2B: without public traffic it needs its token', ask(name(shut, 3000), 'GET', '/hello')[0] == 404 and
+          ask(name(shut, 3000), 'GET', '/hello', headers={'E2B-Traffic-Access-Token': 'x' * 26})[0] == 404 and
+          ask(name(shut, 3000), 'GET', '/headers', headers={'E2B-Traffic-Access-Token': shut['trafficAccessToken']})[0] == 200, shut)
+    check('and the inside does not see that', shut['trafficAccessToken'].encode() not in ask(name(shut, 3000), 'GET', '/headers', headers={'E2B-Traffic-Access-Token': shut['trafficAccessToken']})[2])
+    check('E2B: port 49983 is the API\'s', [ask(name(open_, 49983), 'GET', '/health', headers={'X-Access-Token': t})[0] for t in (open_['envdAccessToken'], 'x')] == [204, 401])
+    check('a native sandbox is not reached by its id', ask(f'3000-{api("GET", "/ws")[1]["workspace_id"]}.{domain}', 'GET', '/hello')[0] == 404)
+
+
+def quiet(result):
+    """An idle WebSocket keeps no sandbox awake, and a message thaws it."""
+    host = preview('idle', 3000)['host']
+    start('idle', 3000, True)
+    w = WebSocket(host)
+    w.send(b'first')
+    result.append(w.receive() == (2, b'first'))
+    while api('GET', '/idle')[1]['state'] != 'frozen':
+        time.sleep(0.05)
+    w.send(b'second')
+    result.append(w.receive() == (2, b'second') and api('GET', '/idle')[1]['state'] == 'running')
+
+
 def life(box, p):
     """Asleep and awake again, a daemon that is killed, and what is taken back."""
     h, w = p['host'], WebSocket(p['host'])
@@ -302,10 +341,16 @@ if PART == 'traffic':
     start(box, 3000), start(box, 3001)
     left = dial()
     left.sendall(f'GET / HTTP/1.1\r\nHost: {none["host"]}\r\n\r\n'.encode())      # waits, and leaves
+    idle = []
+    thread = threading.Thread(target=quiet, args=(idle,), daemon=True)
+    thread.start()
     plain(p, q)
     streams(p).close()
     large(p)
     hostile(p, q)
     left.close()
+    public(p['host'].split('.', 1)[1])
+    thread.join(40)
+    check('an idle WebSocket lets its sandbox freeze, and a message thaws it', idle == [True, True], idle)
 else:
     life(box, preview(box, 3000))

@@ -15,7 +15,8 @@ lines() {
 check "the daemons start" c up --listen 127.0.0.1:0
 check "a sandbox" c create ws
 listen=$(cat "$COPPICE_STORE/sandbox/listen") token=$(cat "$COPPICE_STORE/sandbox/token")
-check "a server inside" c cp "$here/preview_server.py" ws:server.py
+check "one that freezes soon" curl -sf --unix-socket "$COPPICE_STORE/sandbox/api.sock" -H 'Content-Type: application/json' -d '{"name": "idle", "idle": {"freeze_s": 1, "sleep_s": 0}}' http://x/v1/sandbox
+check "a server inside" sh -c "'$COPPICE' cp '$here/preview_server.py' ws:server.py && '$COPPICE' cp '$here/preview_server.py' idle:server.py"
 # Where nothing listens: the answer comes after half a minute, meanwhile the rest is tried.
 url=$(c --json port ws 3002 | sed -n 's/.*"path_url": *"\([^"]*\)".*/\1/p')
 curl -s -m 60 -w '%{http_code} %{content_type}' -H 'Accept: text/html' "$url" >"$T/nobody" &
