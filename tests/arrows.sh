@@ -39,6 +39,7 @@ rule "sandbox includes of snapshotd only what clients link" '"snapshotd/' '"snap
 rule "the agent and what confines it need nothing but base and the C library" '(<(glib|gio|libsoup|jansson|seccomp|vterm)|"(snapshotd|sandbox/(core|http|run|launcher))/)' '^sandbox/confine/gen_' sandbox/agent/*.[ch] sandbox/confine/*.[ch]
 rule "the launcher does not know HTTP, JSON or GLib" '(<(glib|gio|libsoup|jansson|vterm)|"sandbox/(core|http|run)/)' "$none" sandbox/launcher/*.[ch]
 rule "only sandbox/http sees libsoup" '<libsoup' '^sandbox/http/' sandbox/*.[ch] sandbox/*/*.[ch]
+rule "the parsers of egress need nothing but base and the C library" '(<(glib|gio|libsoup|jansson|openssl|lua)|"(snapshotd|sandbox/(core|http|run|launcher))/)' "$none" sandbox/egress/http1*.[ch] sandbox/egress/authority*.[ch] sandbox/egress/address.c sandbox/egress/message.[ch]
 rule "includes are written from the root" '"[a-z_0-9]+\.h"' "$none" base/*.[ch] fs/*.[ch] snapshotd/*.[ch] tools/*.[ch] sandbox/*.[ch] sandbox/*/*.[ch]
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]
