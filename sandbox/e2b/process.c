@@ -67,7 +67,7 @@ struct exec *e2b_process_find(struct box *b, const json_t *selector, struct faul
     size_t i;
 
     json_array_foreach(all, i, j) {
-        if (strcmp(e2b_str(j, "state"), "running") || !(e = exec_find(b, e2b_str(j, "exec_id"))))
+        if (!(e = exec_find(b, e2b_str(j, "exec_id"))) || !exec_holds(e))
             continue;
         if (pid ? json_integer_value(json_object_get(j, "pid")) == want : json_is_string(tag) && !strcmp(e2b_str(said_of(e), "tag"), json_string_value(tag)))
             found = e;
@@ -103,7 +103,7 @@ json_t *e2b_processes_json(struct box *b)
     size_t i;
 
     json_array_foreach(all, i, j)
-        if (!strcmp(e2b_str(j, "state"), "running") && (e = exec_find(b, e2b_str(j, "exec_id"))))
+        if ((e = exec_find(b, e2b_str(j, "exec_id"))) && exec_holds(e))
             json_array_append_new(list, process_json(e, j));
     json_decref(all);
     return list;
