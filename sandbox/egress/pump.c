@@ -116,19 +116,25 @@ static int end(struct half *h)
     return 1;
 }
 
-/* Of a body without inner framing. */
+/* Of a body without inner framing: as much as there is and has room (TLS gives one record at a time). */
 static int fill_plain(struct half *h)
 {
-    size_t want = PUMP_BYTES - PUMP_FRONT - 2;
-    if (h->in == HTTP1_LENGTH && h->left < want)
-        want = (size_t)h->left;
-    long k = stream_read(h->from, h->buf + PUMP_FRONT, want);
-    if (k < 0)
+    size_t room = PUMP_BYTES - PUMP_FRONT - 2, n = 0;
+    long k = 0;
+
+    if (h->in == HTTP1_LENGTH && h->left < room)
+        room = (size_t)h->left;
+    while (n < room && (k = stream_read(h->from, h->buf + PUMP_FRONT + n, room - n)) > 0) {
+        n += (size_t)k;
+        if (!h->from->ssl)
+            break;
+    }
+    if (!n && k < 0)
         return (int)k;
-    if (!k)
+    if (!n)
         return h->in == HTTP1_LENGTH ? -ECONNRESET : end(h);
-    frame(h, (size_t)k);
-    if (h->in == HTTP1_LENGTH && !(h->left -= (uint64_t)k))
+    frame(h, n);
+    if (h->in == HTTP1_LENGTH && !(h->left -= n))
         h->ended = true;
     return 1;
 }
@@ -141,11 +147,11 @@ static int fill_chunks(struct half *h)
     if (h->last)
         return end(h);
     if (!h->from->in_n) {
-        int r = stream_more(h->from, PUMP_BYTES / 2);
+        int r = stream_more(h->from, PUMP_CHUNK);
         if (r <= 0)
             return r ? r : -ECONNRESET;
     }
-    int r = http1_chunks_feed(h->chunks, h->from->in + h->from->in_off, h->from->in_n < PUMP_BYTES / 2 ? h->from->in_n : PUMP_BYTES / 2, &used, &data);
+    int r = http1_chunks_feed(h->chunks, h->from->in + h->from->in_off, h->from->in_n < PUMP_CHUNK ? h->from->in_n : PUMP_CHUNK, &used, &data);
     if (r == HTTP1_BAD)
         return -EPROTO;
     if (data.n) {

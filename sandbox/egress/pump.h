@@ -4,7 +4,7 @@
 #include "sandbox/egress/conn.h"
 #include "sandbox/egress/http1.h"
 
-enum { PUMP_BYTES = 32 * 1024, PUMP_FRONT = 16 };
+enum { PUMP_BYTES = 64 * 1024, PUMP_CHUNK = 16 * 1024, PUMP_FRONT = 16 };
 struct half {
     struct stream *from, *to;
     enum http1_body in, out;         /* in CLOSE and out CLOSE: as it is, an end is passed on as an end */

@@ -41,7 +41,9 @@ int stream_wait(struct stream *s, uint64_t deadline_ns)
 
 /* --- TLS over a socket, with bytes that were read before --- */
 
-struct wire { int fd; char *early; size_t off, n; };
+/* Written records are collected while `hold`, and sent together: one send() for four of them. What the socket did not take stays first in line. */
+enum { HOLD_BYTES = 72 * 1024 };
+struct wire { int fd; char *early; size_t off, n; char *out; size_t out_off, out_n; bool hold; };
 static BIO_METHOD *wire_method;
 
 static int wire_read(BIO *b, char *p, size_t n, size_t *ret)
@@ -69,9 +71,46 @@ static int wire_read(BIO *b, char *p, size_t n, size_t *ret)
     return k > 0;
 }
 
+/* Sends what was collected. 0, -EAGAIN, -EPIPE. */
+static int wire_flush(struct wire *w)
+{
+    while (w->out_n) {
+        ssize_t k = send(w->fd, w->out + w->out_off, w->out_n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (k < 0)
+            return errno == EAGAIN || errno == EINTR ? -EAGAIN : -EPIPE;
+        w->out_off += (size_t)k;
+        w->out_n -= (size_t)k;
+    }
+    free(w->out);
+    w->out = NULL;
+    w->out_off = 0;
+    return 0;
+}
+
+static int wire_collect(struct wire *w, const char *p, size_t n)
+{
+    if (!w->out && !(w->out = mem_alloc(HOLD_BYTES)))
+        return 0;
+    if (w->out_off + w->out_n + n > HOLD_BYTES)
+        return 0;
+    memcpy(w->out + w->out_off + w->out_n, p, n);
+    w->out_n += n;
+    return 1;
+}
+
 static int wire_write(BIO *b, const char *p, size_t n, size_t *ret)
 {
     struct wire *w = BIO_get_data(b);
+
+    if (w->hold || w->out_n) {
+        BIO_clear_retry_flags(b);
+        *ret = n;
+        if (wire_collect(w, p, n))
+            return 1;
+        *ret = 0;
+        BIO_set_retry_write(b);
+        return 0;
+    }
     ssize_t k = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     BIO_clear_retry_flags(b);
@@ -93,8 +132,10 @@ static int wire_free(BIO *b)
 {
     struct wire *w = b ? BIO_get_data(b) : NULL;
 
-    if (w)
+    if (w) {
         free(w->early);
+        free(w->out);
+    }
     free(w);
     return b != NULL;
 }
@@ -117,7 +158,7 @@ int stream_set_tls(struct stream *s, SSL *ssl)
         free(w);
         return -ENOMEM;
     }
-    *w = (struct wire){ s->fd, s->in, s->in_off, s->in_n };
+    *w = (struct wire){ .fd = s->fd, .early = s->in, .off = s->in_off, .n = s->in_n };
     if (!w->n) {
         free(w->early);
         w->early = NULL;
@@ -217,17 +258,41 @@ long stream_read(struct stream *s, void *p, size_t n)
     return (long)k;
 }
 
+/* Some of p[0..n) as records, collected, then sent together. While they are not all sent the answer is -EAGAIN; asked again with the same bytes it goes on from there. */
+static long write_tls(struct stream *s, const void *p, size_t n)
+{
+    struct wire *w = BIO_get_data(SSL_get_wbio(s->ssl));
+    long r = 0;
+
+    while (!w->out_n && !s->written) {
+        size_t put = 0;
+        w->hold = true;
+        do {
+            ERR_clear_error();
+            int k = SSL_write_ex(s->ssl, (const char *)p + s->written, n - s->written, &put);
+            r = k == 1 ? 0 : tls_result(s, k);
+            s->written += k == 1 ? put : 0;
+        } while (!r && s->written < n && w->out_n + SSL3_RT_MAX_PACKET_SIZE < HOLD_BYTES);
+        w->hold = false;
+        if (!s->written)
+            return r ? r : -EPIPE;
+    }
+    r = wire_flush(w);
+    if (r == -EAGAIN)
+        s->want = POLLOUT;
+    if (r)
+        return r;
+    r = (long)s->written;
+    s->written = 0;
+    return r;
+}
+
 long stream_write(struct stream *s, const void *p, size_t n)
 {
     enter(s);
     long r;
     if (s->ssl) {
-        size_t put = 0;
-        ERR_clear_error();
-        int k = SSL_write_ex(s->ssl, p, n, &put);
-        r = k == 1 ? (long)put : tls_result(s, k);
-        if (!r)
-            r = -EPIPE;
+        r = write_tls(s, p, n);
     } else {
         ssize_t k = send(s->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
         s->want = POLLOUT;
@@ -289,6 +354,7 @@ void stream_shut(struct stream *s)
         ERR_clear_error();
         SSL_shutdown(s->ssl);
         ERR_clear_error();
+        wire_flush(BIO_get_data(SSL_get_wbio(s->ssl)));
         leave(s);
     }
     shutdown(s->fd, SHUT_WR);

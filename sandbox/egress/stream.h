@@ -17,6 +17,7 @@ struct stream {
     char *in;
     size_t in_off, in_n, in_cap;  /* what was read and not taken: in[in_off .. in_off + in_n) */
     short want, want_in, want_out;/* poll events that the last -EAGAIN is waiting for: of all, of the reads, of the writes */
+    size_t written;               /* bytes that are records already, but not all sent */
     bool end;                     /* the other side has ended properly */
 };
 #define STREAM_INIT ((struct stream){ .fd = -1, .cut_fd = -1 })
@@ -24,6 +25,7 @@ struct stream {
 void stream_close(struct stream *s, bool abort);
 /* Up to n bytes. > 0; 0: the end (plain: FIN; TLS: close_notify); -EAGAIN; -ECONNRESET: broken off, also a FIN within TLS without close_notify; -EPROTO. */
 long stream_read(struct stream *s, void *p, size_t n);
+/* After -EAGAIN it is to be called with the same bytes again. */
 long stream_write(struct stream *s, const void *p, size_t n);
 /* Nothing more will be written: FIN, or close_notify and FIN. */
 void stream_shut(struct stream *s);

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+enum { READ_BYTES = 68 * 1024 };
 static const unsigned char http11[] = "\x08http/1.1";
 
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned n, void *arg)
@@ -26,6 +27,7 @@ static int common(SSL_CTX *x)
     SSL_CTX_set_mode(x, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_clear_mode(x, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_read_ahead(x, 1);
+    SSL_CTX_set_default_read_buffer_len(x, READ_BYTES);      /* four records at once; held only while there is something in it */
     return 0;
 }
 
