@@ -38,6 +38,7 @@ const char *exec_id(const struct exec *e);       /* "e12": its number in the box
 uint64_t exec_start_ns(const struct exec *e);    /* CLOCK_BOOTTIME as the agent said: with the id it names one execution over restarts */
 struct box *exec_box(const struct exec *e);      /* NULL: it is no more in its box */
 bool exec_is_tty(const struct exec *e);
+bool exec_holds(const struct exec *e);           /* it runs and keeps its box awake: not one of the daemon's own (interpreters, watches) */
 json_t *exec_json(const struct exec *e);         /* exec_id, argv, state running|exited, pid, exit_code, signal, cpu_ms, wall_ms, peak_kb, started, tty, stdin, seq {first, next} */
 json_t *execs_json(struct box *b);
 void exec_exit_json(const struct exit_info *i, json_t *into);    /* exit_code (128+N for a signal), signal (name), cpu_ms, wall_ms, peak_kb, timed_out, oom */

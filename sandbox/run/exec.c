@@ -414,6 +414,8 @@ void exec_exit_json(const struct exit_info *i, json_t *into)
 
 static json_t *text_json(const char *s) { return json_string(g_utf8_validate(s, -1, NULL) ? s : "(not UTF-8)"); }
 
+bool exec_holds(const struct exec *e) { return e->holds; }
+
 json_t *exec_json(const struct exec *e)
 {
     json_t *o = json_object(), *argv = json_array();
