@@ -36,6 +36,11 @@
       "  --timeout S       interrupt it after so many seconds\n  -o, --output DIR  where figures are saved (default: here)\n" \
       "Variables, functions and imports stay from one run to the next, until the sandbox sleeps or stops. The last value is shown; figures\n" \
       "are saved, and their names printed. An interrupt (ctrl-c) goes to the code. The status is 1 if it ended with an error.\n") \
+    X(watch, "WS [PATH] [--no-recursive] [--include GLOB]... [--exclude GLOB]... [--types T,...] [--user U]", "Show what changes in a directory of a sandbox.", \
+      "  -i, --include GLOB  only names that match one of these; -x, --exclude GLOB  none of these\n  --no-recursive      only the directory itself (-r, --recursive: all beneath, the default)\n" \
+      "  --types T,...       some of create, modify, close_write, delete, move, attrib\n  -u, --user U        with the rights of this user\n" \
+      "Without PATH: /workspace. A pattern without / is for a name anywhere, one with / for the path below PATH; ** stands for any directories.\n" \
+      "It goes on until the sandbox sleeps or stops or the directory is gone (status 1), or an interrupt. Odd characters of names are shown as \\xNN.\n") \
     X(port, "WS [PORT] [--rm]", "Make a URL that reaches a server in a sandbox, or show which ports have one.", \
       "  --rm  take the URLs of this port back: they reach nothing any more\n" \
       "Who has the URL reaches the server, also when the sandbox sleeps: it is woken, and the request waits until something listens.\n" \

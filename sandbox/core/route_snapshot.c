@@ -62,6 +62,11 @@ static void get_snapshots(struct http_call *c)
 
 static void restored(struct http_call *c, json_t *result)
 {
+    const char *id = json_string_value(json_object_get(result, "id"));
+    struct box *b = id ? boxes_find(http_sandboxd(c)->boxes, id) : NULL;
+
+    if (b && b->p->bs->hooks.changed)
+        b->p->bs->hooks.changed(b, "restored");
     http_reply(c, 200, json_pack("{s:O,s:O,s:O}", "snapshot", json_object_get(result, "to"), "changed", json_object_get(result, "changed"), "before", json_object_get(result, "before")));
 }
 

@@ -283,7 +283,10 @@ static void on_exec_end(void *arg, const struct fault *fault)
     struct watch *w = arg;
     struct fault f;
 
-    fault_set(&f, "agent_lost", "the watch of sandbox %s ended: its program was ended (was it killed, or was there no memory in the sandbox?): begin again", w->b->name);
+    if (w->b->state == BOX_STOPPING || w->b->state == BOX_ASLEEP || w->b->state == BOX_DELETING)
+        fault_set(&f, "not_running", "sandbox %s has stopped, and the watch with it: the next request starts it again", w->b->name);
+    else
+        fault_set(&f, "agent_lost", "the watch of sandbox %s ended: its program was ended (was it killed, or was there no memory in the sandbox?): begin again", w->b->name);
     end(w, fault ? fault : &f);
 }
 

@@ -7,7 +7,7 @@
 
 enum { DIRS_MAX = 1 << 18, SEEN_MAX = 1 << 18 };
 /* An entry of a directory whose first look and first events overlap (follow.c). */
-struct seen { const char *name; bool candidate, is_dir, has_data; struct seen *next, *prev; char bytes[]; };
+struct seen { const char *name; bool candidate, active, coming /* its CREATE */, closed, is_dir, has_data; struct seen *next, *prev; char bytes[]; };
 struct dir {
     int wd;
     uint64_t ino, dev;

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * inotify watches directories, not trees: a new directory is watched only some time after it was made, and what happened in it before is not told by the kernel. So it is first watched and
- * then listed, and what the listing shows is an entry that was made before, or one whose event is still to come. Which of both, its events say:
- *
- *   A directory that is watched in the middle of things has a *window*: from its watch to the last event that was there when its listing ended. In it each name is
+ * then listed, then all events that the kernel has are read. An entry that the listing shows and no such event names was there before the watch: its creation is told at once, and for a
+ * file with content that it was written. If events name entries the directory has a *window*, to the last of these events. In it each name is
  *     candidate   the listing shows it, nothing was told of it yet
  *     known       told (or in its CREATE, as of then)
  *     unknown     neither: it was there before the watch and not any more at the listing
  *   CREATE and "moved to" make a name known and are told as they are. DELETE, "moved from", MODIFY, ... of a candidate: it was there before the watch, so its creation is told first. Of an
- *   unknown name: nothing is told (a "moved from" is a creation where it went). At the end of the window the creation of each candidate that is left is told, and for a file with content
- *   that it was written, since these events were missed; what an entry of a subdirectory does comes after the creation of that subdirectory.
+ *   unknown name: nothing is told (a "moved from" is a creation where it went). At the end of the window the creation of each candidate that is left is told, and of a file with content that
+ *   was there before that it was written, if no event said so; what an entry of a subdirectory does comes after the creation of that subdirectory.
  *   When there are too many names (SEEN_MAX) a directory is *loose*: everything is told as it comes, candidates at once.
  *
  * Invariants: a name is told as created before anything else is told of it or of what is beneath it; what is watched and not excluded is in `dirs` under its name as of the last event
@@ -30,7 +29,7 @@
 #include "sandbox/watch/proto.h"
 
 enum { EVENTS_AT_ONCE = 512, LOOKS_AT_ONCE = 16, CHECK_NS = 100 * 1000000 };
-struct task { struct task *next; int parent_wd; uint64_t due_ns; bool root, announce, moved_in, stale; char name[]; };
+struct task { struct task *next; int parent_wd; uint64_t due_ns; bool root, announce, moved_in, stale, check; char name[]; };
 
 static void follow_end(struct follow *f, const char *code, const char *text)
 {
@@ -133,22 +132,27 @@ static void announce(struct follow *f, struct dir *d, uint64_t time_ns)
         candidate_told(f, d->parent, s, time_ns);
 }
 
+/* It was there before the watch: what made it was not seen. */
+static void existing_told(struct follow *f, struct dir *d, struct seen *s, uint64_t time_ns)
+{
+    if (s->candidate)
+        candidate_told(f, d, s, time_ns);
+    if (s->is_dir || !s->has_data || s->closed || d->moved_in)
+        return;
+    tell_in(f, WATCHED_MODIFY, d, s->name, false, time_ns);
+    tell_in(f, WATCHED_CLOSE_WRITE, d, s->name, false, time_ns);
+    s->closed = true;
+}
+
 static void window_close(struct follow *f, struct dir *d)
 {
     uint64_t time_ns = f->kernel->time_ns(f->kernel->self);
 
-    d->window = false;
     if (d->seen_first)
         announce(f, d, time_ns);
-    for (struct seen *s = d->seen_first; s; s = s->next) {
-        if (!s->candidate)
-            continue;
-        candidate_told(f, d, s, time_ns);
-        if (!s->is_dir && s->has_data && !d->moved_in) {
-            tell_in(f, WATCHED_MODIFY, d, s->name, false, time_ns);
-            tell_in(f, WATCHED_CLOSE_WRITE, d, s->name, false, time_ns);
-        }
-    }
+    d->window = false;
+    for (struct seen *s = d->seen_first; s; s = s->next)
+        existing_told(f, d, s, time_ns);
     seen_clear(&f->dirs, d);
 }
 
@@ -269,6 +273,16 @@ static void entry_take(struct follow *f, struct dir *d, const struct task *t, co
     free(path);
 }
 
+/* When all that is known by then was followed. */
+static void later(struct follow *f, const struct task *t)
+{
+    task_add(f, &f->late, t->parent_wd, t->name, t->announce, t->moved_in);
+    if (!f->late)
+        return;
+    f->late->stale = true;
+    f->late->check = t->check;
+}
+
 static void look_failed(struct follow *f, struct task *t, int r)
 {
     char text[300];
@@ -278,10 +292,8 @@ static void look_failed(struct follow *f, struct task *t, int r)
         follow_end(f, "too_many", text);
     } else if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) {
         no_memory(f);
-    } else if (r == -ESTALE && !t->stale) {
-        task_add(f, &f->late, t->parent_wd, t->name, t->announce, t->moved_in);
-        if (f->late)
-            f->late->stale = true;
+    } else if (r == -ESTALE && (!t->stale || f->in.first)) {
+        later(f, t);
     } else if (r == -ESTALE) {
         follow_again(f, 0, "changed");       /* nothing that is known explains it */
     } else if (t->root) {
@@ -300,11 +312,9 @@ static bool place_free(struct follow *f, const struct dir *parent, const struct 
         return true;
     if (d->parent == parent && !strcmp(d->name, t->name))
         return false;
-    if (t->stale)
+    if (t->stale && !f->in.first)
         return true;
-    task_add(f, &f->late, t->parent_wd, t->name, t->announce, t->moved_in);
-    if (f->late)
-        f->late->stale = true;
+    later(f, t);
     return false;
 }
 
@@ -347,6 +357,43 @@ static void window_open(struct follow *f, struct dir *d, const struct task *t)
     f->window_last = d;
 }
 
+/* All that happened in it until now is in the intake: who is not named there was there before. */
+static void window_narrow(struct follow *f, struct dir *d, uint64_t before)
+{
+    uint64_t time_ns = f->kernel->time_ns(f->kernel->self);
+    bool named = intake_full(&f->in);
+
+    for (struct raw *r = f->in.last; r && r->seq >= before; r = r->prev) {
+        if (r->wd != d->wd || !r->name[0])
+            continue;
+        struct seen *s = seen_find(d, r->name);
+        named = true;
+        if (s) {
+            s->active = true;
+            s->coming |= (r->mask & IN_CREATE) != 0;
+        }
+    }
+    if (!named) {
+        window_forget(f, d);
+        window_close(f, d);
+        return;
+    }
+    announce(f, d, time_ns);
+    for (struct seen *s = d->seen_first; s && !intake_full(&f->in); s = s->next)
+        if (s->candidate && !s->active)
+            existing_told(f, d, s, time_ns);
+}
+
+/* A directory was renamed, and another one than the watched has the new name: the watch was made when the old name was already taken by the next. What was told of it is taken back. */
+static void mistaken(struct follow *f, struct dir *parent, const char *name)
+{
+    uint64_t time_ns = f->kernel->time_ns(f->kernel->self);
+
+    announce(f, parent, time_ns);
+    tell_in(f, WATCHED_DELETE, parent, name, true, time_ns);
+    tell_in(f, WATCHED_CREATE, parent, name, true, time_ns);
+}
+
 static void look(struct follow *f, struct task *t)
 {
     struct dir *parent = t->root ? NULL : dirs_wd(&f->dirs, t->parent_wd), *d;
@@ -360,13 +407,17 @@ static void look(struct follow *f, struct task *t)
     }
     if (parent)
         expect = (struct identity){ .dev = parent->dev, .ino = parent->ino };
-    int r = f->kernel->look(f->kernel->self, t->root ? "" : path, parent ? &expect : NULL, t->name, t->announce && !f->silent, &id, on_entry, &list);
+    uint64_t before = f->in.read;
+    struct dir *there = parent && t->check ? dirs_child(&f->dirs, parent, t->name) : NULL;
+    int r = f->kernel->look(f->kernel->self, t->root ? "" : path, parent ? &expect : NULL, t->name, t->announce && !f->silent, there ? there->wd : -1, &id, on_entry, &list);
     free(path);
+    f->kernel->read(f->kernel->self, &f->in);
     if (r)
         look_failed(f, t, r);
-    f->kernel->read(f->kernel->self, &f->in);
     if (list.failed)
         no_memory(f);
+    if (!r && there && there->wd != id.wd)
+        mistaken(f, parent, t->name);
     d = r || list.failed || !place_free(f, parent, t, &id) ? NULL : place(f, parent, t, &id);
     if (d && t->announce && !f->silent)
         window_open(f, d, t);
@@ -377,6 +428,8 @@ static void look(struct follow *f, struct task *t)
             entry_take(f, d, t, e);
         free(e);
     }
+    if (d && d->window && !f->end_code)
+        window_narrow(f, d, before);
 }
 
 static bool tasks_work(struct follow *f)
@@ -498,6 +551,7 @@ static void known(struct follow *f, struct dir *d, const char *name, bool is_dir
         return;
     }
     s->candidate = false;
+    s->closed = true;                        /* its own events tell the rest */
     s->is_dir = is_dir;
 }
 
@@ -527,10 +581,21 @@ static void enter(struct follow *f, struct dir *d, const char *name, const char 
 
 static void created(struct follow *f, struct dir *d, const struct raw *r, const char *path, bool is_dir, bool moved_in)
 {
+    struct seen *s = d->window ? seen_find(d, r->name) : NULL;
+    bool told = s && s->coming && !s->candidate;     /* for something beneath it */
+
     announce(f, d, r->time_ns);
     known(f, d, r->name, is_dir);
-    tell(f, WATCHED_CREATE, path, NULL, is_dir, r->time_ns);
-    if (is_dir && !dirs_child(&f->dirs, d, r->name))
+    if (told)
+        s->coming = false;
+    else
+        tell(f, WATCHED_CREATE, path, NULL, is_dir, r->time_ns);
+    struct dir *child = is_dir ? dirs_child(&f->dirs, d, r->name) : NULL;
+    if (child && moved_in && !s) {           /* renamed over an empty one */
+        drop(f, child);
+        child = NULL;
+    }
+    if (is_dir && !child)
         enter(f, d, r->name, path, moved_in);
 }
 
@@ -562,8 +627,10 @@ static void moved(struct follow *f, struct dir *from, const struct raw *r, const
         drop(f, child);
         if (follows)
             follow_again(f, 0, "changed");
-    } else if (is_dir && !child && follows) {
+    } else if (is_dir && follows) {
         enter(f, to, r2->name, path2, true);
+        if (child && f->tasks)
+            f->tasks->check = true;
     }
 }
 
@@ -615,6 +682,9 @@ static void on_named(struct follow *f, struct dir *d, const struct raw *r, struc
         deleted(f, d, r, path, is_dir);
     } else if (!unseen(d, r->name)) {
         explain(f, d, r->name, r->time_ns);
+        struct seen *s = r->mask & (IN_CLOSE_WRITE | IN_MODIFY) && d->window ? seen_find(d, r->name) : NULL;
+        if (s)
+            s->closed = true;
         if (r->mask & IN_MODIFY)
             tell(f, WATCHED_MODIFY, path, NULL, is_dir, r->time_ns);
         if (r->mask & IN_ATTRIB)

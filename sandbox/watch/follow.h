@@ -12,10 +12,10 @@ struct kernel {
     void *self;
     /* Watches the directory `name` in the one at `parent` (name "": that itself), which must be the one that `expect` says (NULL: whatever it is), then lists it. 0; -ESTALE: another directory is
      * at `parent` by now; -ENOSPC, -ENOMEM, -EMFILE: a limit; -errno: it cannot be watched (gone, no directory, no right). Symlinks are not followed. sizes: has_data is
-     * asked for. */
-    int (*look)(void *self, const char *parent, const struct identity *expect, const char *name, bool sizes, struct identity *ret, entry_fn *entry, void *arg);
+     * asked for. known_wd: if it is that one it is not listed. */
+    int (*look)(void *self, const char *parent, const struct identity *expect, const char *name, bool sizes, int known_wd, struct identity *ret, entry_fn *entry, void *arg);
     void (*unwatch)(void *self, int wd);
-    /* What the kernel has ready, into the intake. */
+    /* All that the kernel has ready, as far as the intake takes it. */
     void (*read)(void *self, struct intake *i);
     uint64_t (*now_ns)(void *self);        /* monotonic */
     uint64_t (*time_ns)(void *self);       /* of the day */

@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIECE = 4000, READ_AT_ONCE = 8192,
+enum { PIECE = 4000,
        MASK = IN_CREATE | IN_DELETE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_ONLYDIR | IN_EXCL_UNLINK, MASK_ROOT = MASK | IN_DELETE_SELF | IN_MOVE_SELF };
 /* The watched directory is not kept open: the kernel tells its deletion when the last descriptor is closed. So it is opened each time, and must be the same one. */
 static struct { int fd; char *path; dev_t dev; ino_t ino; } n = { .fd = -1 };
@@ -95,7 +95,7 @@ static int list(int fd, bool sizes, entry_fn *entry, void *arg)
     return 0;
 }
 
-static int look(void *self, const char *parent, const struct identity *expect, const char *name, bool sizes, struct identity *ret, entry_fn *entry, void *arg)
+static int look(void *self, const char *parent, const struct identity *expect, const char *name, bool sizes, int known_wd, struct identity *ret, entry_fn *entry, void *arg)
 {
     char self_path[64];
     struct stat st;
@@ -120,6 +120,10 @@ static int look(void *self, const char *parent, const struct identity *expect, c
         return -err;
     }
     *ret = (struct identity){ .dev = st.st_dev, .ino = st.st_ino, .wd = wd };
+    if (wd == known_wd) {
+        close(fd);
+        return 0;
+    }
     return list(fd, sizes, entry, arg);
 }
 
@@ -145,7 +149,7 @@ static void read_events(void *self, struct intake *i)
     uint64_t now = now_ns(self), day = time_ns(self);
     struct inotify_event *e;
 
-    for (unsigned k = 0; k < READ_AT_ONCE && !intake_full(i) && (e = inotifytools_next_events(0, 1)); k++)
+    while (!intake_full(i) && (e = inotifytools_next_events(0, 1)))
         intake_put(i, now, day, e->wd, e->mask, e->cookie, e->len ? e->name : "");
 }
 

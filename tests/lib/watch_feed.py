@@ -71,7 +71,10 @@ class Helper(Feed):
     def read_all(self):
         data = b""
         while True:
-            got = self.sock.recv(1 << 20)
+            try:
+                got = self.sock.recv(1 << 20)
+            except OSError:
+                got = b""
             if not got:
                 self.q.put({"event": "closed"})
                 return
@@ -106,7 +109,10 @@ class Helper(Feed):
             self.q.put({"event": "end", "reason": code, "error": text(at)[0]})
 
     def close(self):
-        self.sock.shutdown(socket.SHUT_RDWR)
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass                                  # it has ended
         self.proc.wait(20)
         self.sock.close()
 
@@ -147,3 +153,38 @@ class Tree:
             self.there[e["to"]] = e["is_dir"]
             for p, d in moved.items():
                 self.there[e["to"] + p[len(e["path"]):]] = d
+
+
+class Http(Feed):
+    """GET /v1/sandbox/WS/watch over the Unix socket."""
+
+    def __init__(self, api_sock, ws, query=""):
+        super().__init__()
+        import http.client
+        self.conn = http.client.HTTPConnection("localhost", timeout=120)
+        self.conn.sock = socket.socket(socket.AF_UNIX)
+        self.conn.sock.connect(api_sock)
+        self.conn.request("GET", f"/v1/sandbox/{ws}/watch{query}", headers={"Accept": "application/x-ndjson"})
+        self.answer = self.conn.getresponse()
+        self.status = self.answer.status
+        if self.status == 200:
+            threading.Thread(target=self.read_all, daemon=True).start()
+
+    def read_all(self):
+        import base64
+        try:
+            for line in self.answer:
+                if not line.strip():
+                    continue
+                e = json.loads(line)
+                for k in ("path", "to"):
+                    if k + "_base64" in e:
+                        e[k] = os.fsdecode(base64.b64decode(e[k + "_base64"]))
+                self.q.put(e)
+        except (OSError, ValueError, AttributeError):
+            pass
+        self.q.put({"event": "closed"})
+
+    def close(self):
+        self.conn.sock.shutdown(socket.SHUT_RDWR) if self.conn.sock else None
+        self.conn.close()
