@@ -33,3 +33,5 @@ struct box *state_make(struct state *s, const char *id);      /* found or made, 
 int state_save(struct state *s, const struct view *v);        /* to the disk */
 void state_enforce(struct state *s, struct view *v);          /* takes v: from now on it is what state_box() gives */
 int state_drop(struct state *s, const char *id);              /* file and box; 0 also when there was none */
+/* doc is changed: remove, then add (a rule of the same name is replaced where it stands, another goes to the end), then the default. NULL, or why not: an answer, and doc is of no use. */
+json_t *rules_patched(json_t *doc, json_t *add, json_t *remove, json_t *by_default);
