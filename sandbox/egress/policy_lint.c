@@ -44,6 +44,19 @@ static void lint_credential(json_t *list, const struct rule *r, const struct sec
         lint_secret(list, r, r->secrets.v[i], s);
 }
 
+static void lint_headers(json_t *list, const struct rule *r)
+{
+    static const char *const names[] = { "authorization", "cookie", "x-api-key", "api-key", "x-auth-token", "private-token" };
+    const char *key;
+    json_t *v;
+
+    if (r->set_headers)
+        json_object_foreach (r->set_headers, key, v)
+            for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+                if (text_folds_to(key, strlen(key), names[i]))
+                    warn(list, "%s: what \"set_headers\" puts into %s is shown to everybody who may read the rules: a credential belongs in a secret, and \"inject\"", r->name, names[i]);
+}
+
 static void lint_rule(json_t *list, const struct policy *p, const struct rule *r, const struct secrets *s)
 {
     for (unsigned i = 0; i < r->hosts.n && !r->deny; i++)
@@ -51,6 +64,7 @@ static void lint_rule(json_t *list, const struct policy *p, const struct rule *r
             warn(list, "%s: \"*\" allows every host: anything can be sent anywhere", r->name);
     if (rule_has_credential(r))
         lint_credential(list, r, s);
+    lint_headers(list, r);
     if (r->private_)
         warn(list, "%s: \"private\" lets its names lead into the host's own networks: whoever answers for these names in the DNS chooses the address", r->name);
     if (r->has_upstream && !r->upstream.tls)

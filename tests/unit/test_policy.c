@@ -381,6 +381,7 @@ static void what_an_operator_may_not_mean_is_warned_of(void **state)
         { RULE(", 'methods': ['GET'], 'inject': [{'bearer': 'NONE'}]"), "no secret \"NONE\"" },
         { RULE(", 'methods': ['GET'], 'inject': [{'query': 'k', 'secret': 'S'}]"), "in the query" },
         { RULE(", 'methods': ['GET'], 'handler': 'function() end', 'secrets': ['NONE']"), "no secret \"NONE\"" },
+        { RULE(", 'set_headers': {'Authorization': 'Bearer x'}"), "everybody who may read" },
         { RULE(", 'private': true"), "private" },
         { RULE(", 'upstream': {'scheme': 'http', 'host': 'b.test'}"), "clear text" },
         { RULE(", 'methods': ['TRACE']"), "never passed on" },
