@@ -7,7 +7,7 @@
 #include "sandbox/core/box_private.h"
 #include "sandbox/e2b/doc.h"
 #include "sandbox/e2b/fs.h"
-#include "sandbox/e2b/multipart.h"
+#include "sandbox/http/multipart.h"
 #include "sandbox/e2b/names.h"
 #include "sandbox/e2b/seek.h"
 

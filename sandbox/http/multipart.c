@@ -1,6 +1,6 @@
 /*   BEFORE --delimiter--> HEAD --empty line--> DATA --delimiter--> HEAD ... --"--"--> AFTER
  * The delimiter is CRLF "--" boundary; the body is read as if a CRLF stood before it. */
-#include "sandbox/e2b/multipart.h"
+#include "sandbox/http/multipart.h"
 
 #include <errno.h>
 #include <libsoup/soup.h>
