@@ -1,6 +1,6 @@
 """clients.py COPPICE STATIC_CLIENT [--only NAME]: unmodified clients inside real sandboxes, then attackers as root and as user, then a look for canaries everywhere.
 Prints ok and not ok lines; ends with 77 where sandboxes cannot be."""
-import os, pathlib, sys, time
+import os, pathlib, re, sys, time
 import services, trial, wire, world as worlds
 from live import Store
 
@@ -22,13 +22,13 @@ CLIENTS = [
     ('wget', 'wget', 'wget -q -O- https://www.example.com/word'),
     ('git clone', 'git', 'rm -rf /tmp/g; git clone -q https://pkg.example.com/repo.git /tmp/g && cat /tmp/g/README'),
     ('git clone, intercepted', 'git', 'rm -rf /tmp/g; git clone -q https://www.example.com/repo.git /tmp/g && cat /tmp/g/README'),
-    ('pip install', f'{PY} -m pip', f'rm -rf /tmp/p; PIP_CONFIG_FILE=/dev/null {PY} -m pip -q --disable-pip-version-check install --no-cache-dir --index-url https://www.example.com/simple/ --target /tmp/p tiny-egress && PYTHONPATH=/tmp/p {PY} -c "import tiny_egress; print(tiny_egress.WORD)"'),
-    ('npm install', 'npm', 'rm -rf /tmp/n; mkdir /tmp/n && cd /tmp/n && npm install --userconfig /dev/null --globalconfig /dev/null --silent --no-audit --no-fund --no-update-notifier --registry https://www.example.com/npm/ --replace-registry-host=never --cache /tmp/n/.c tiny-egress >/dev/null && node -p "require(\'tiny-egress\')"'),
+    ('pip install', f'{PY} -m pip --version', f'rm -rf /tmp/p; PIP_CONFIG_FILE=/dev/null {PY} -m pip -q --disable-pip-version-check install --no-cache-dir --index-url https://www.example.com/simple/ --target /tmp/p tiny-egress && PYTHONPATH=/tmp/p {PY} -c "import tiny_egress; print(tiny_egress.WORD)"'),
+    ('npm install', 'npm', 'rm -rf /tmp/n; mkdir /tmp/n && cd /tmp/n && touch u g; npm install --userconfig u --globalconfig g --silent --no-audit --no-fund --no-update-notifier --registry https://www.example.com/npm/ --replace-registry-host=never --cache /tmp/n/.c tiny-egress >/dev/null && node -p "require(\'tiny-egress\')"'),
     ('node fetch', 'node', 'node -e "fetch(\'https://www.example.com/word\').then(r => r.text()).then(console.log)"'),
     ('python urllib', PY, f'{PY} -c "import urllib.request as u; print(u.urlopen(\'https://www.example.com/word\').read().decode())"'),
     ('python requests', f'{PY} -c "import requests"', f'{PY} -c "import requests; print(requests.get(\'https://www.example.com/word\').text)"'),
     ('python requests, proxies', f'{PY} -c "import requests"', f'HTTPS_PROXY=http://127.0.0.1:3128 {PY} -c "import requests; print(requests.get(\'https://www.example.com/word\').text)"'),
-    ('perl', 'perl -MIO::Socket::SSL -e1', 'perl -MLWP::UserAgent -e "print LWP::UserAgent->new->get(q(https://www.example.com/word))->content"'),
+    ('perl', 'perl -MLWP::Protocol::https -e1', 'perl -MLWP::UserAgent -e "print LWP::UserAgent->new->get(q(https://www.example.com/word))->content"'),
     ('openssl s_client', 'openssl', r'printf "GET /word HTTP/1.1\r\nHost: www.example.com\r\nConnection: close\r\n\r\n" | openssl s_client -quiet -verify_return_error -verify_hostname www.example.com -connect www.example.com:443 2>/dev/null'),
     ('static, https', '/static_client', '/static_client https www.example.com /word'),
     ('static, https without SSL_CERT_FILE', '/static_client', 'env -u SSL_CERT_FILE /static_client https www.example.com /word'),
@@ -50,33 +50,34 @@ class Run(trial.Trial):
         self.store = store
 
     def step(self, what, f):
-        self.checks, self.faults = 0, []
+        self.checks, self.faults, begun = 0, [], time.monotonic()
         try:
             f()
         except Exception as e:
             self.faults.append(f'{type(e).__name__}: {e}')
         good, bad = self.results.get('all', (0, 0))
         self.results['all'] = (good + (not self.faults), bad + bool(self.faults))
-        print(f'{"not " if self.faults else ""}ok {what} ({self.checks} checks)', flush=True)
+        print(f'{"not " if self.faults else ""}ok {what} ({self.checks} checks, {time.monotonic() - begun:.1f} s)', flush=True)
         for x in self.faults[:8]:
             print(f'#   {x}', flush=True)
 
 
+def says(r, got):
+    r.true('the word came', WORD in got.stdout and got.returncode == 0, (got.returncode, got.stdout[-600:], got.stderr[-600:]))
+
+
 def clients(r):
     for name, needs, script in CLIENTS:
-        if r.store.run('ws', f'command -v {needs.split()[0]} >/dev/null && {{ {needs} --version || {needs}; }} >/dev/null 2>&1 </dev/null' if 'static' not in needs else 'true').returncode:
+        if r.store.run('ws', f'{needs if " -" in needs else "command -v " + needs} >/dev/null 2>&1 </dev/null').returncode:
             print(f'ok # SKIP {name}: not installed on this machine')
             continue
-        got = r.store.run('ws', script)
-        r.step(f'client: {name}', lambda: r.true(name, WORD in got.stdout and got.returncode == 0, (got.returncode, got.stdout[-300:], got.stderr[-600:])))
+        r.step(f'client: {name}', lambda: says(r, r.store.run('ws', script)))
     for scheme in ('http', 'https'):
-        got = r.store.run('ws', APT.format(scheme=scheme), user='root')
-        r.step(f'client: apt over {scheme}', lambda: r.true('apt', WORD in got.stdout, (got.returncode, got.stdout[-900:], got.stderr[-300:])))
+        r.step(f'client: apt over {scheme}', lambda: says(r, r.store.run('ws', APT.format(scheme=scheme), user='root')))
     modules = pathlib.Path(__file__).resolve().parent.parent / 'clients' / 'node_modules'
     if (modules / 'ws').is_dir():
         r.store.must('exec', '-i', 'ws', '--', 'bash', '-c', 'mkdir -p /tmp/w/node_modules && cd /tmp/w && base64 -d | tar -x', input=pack(modules))
-        got = r.store.run('ws', f'cd /tmp/w && timeout 20 node ws_client.mjs /tmp/w wss://{API}/ws')
-        r.step('client: ws, a WebSocket through TLS and a credential', lambda: r.same('echo', (got.stdout.strip(), got.returncode), ('hello', 0)))
+        r.step('client: ws, a WebSocket through TLS and a credential', lambda: r.same('echo', r.store.run('ws', f'cd /tmp/w && timeout 20 node ws_client.mjs /tmp/w wss://{API}/ws').stdout.strip(), 'hello'))
     else:
         print('ok # SKIP ws: run tools/install-packages test')
 
@@ -91,7 +92,7 @@ def pack(modules):
 
 
 def refused(r):
-    script = ''.join(f'timeout 5 bash -c "</dev/tcp/93.184.216.34/{port}" 2>&1 | grep -c refused; ' for _, port in REFUSED)
+    script = ''.join(f'timeout 5 bash -c "</dev/tcp/93.184.216.34/{port}" 2>&1 | grep -q refused && echo 1; ' for _, port in REFUSED)
     with r.silence('refused'):
         for user in ('user', 'root'):
             got = r.store.run('ws', script, user=user)
@@ -136,7 +137,7 @@ def attackers(r):
 HUNT = r'''
 echo "== env"; env; cat /proc/*/environ 2>/dev/null | tr '\0' '\n'; cat /proc/*/cmdline /proc/*/maps /proc/*/mountinfo /proc/net/* 2>/dev/null
 echo "== files"; find / -xdev \( -path /proc -o -path /usr \) -prune -o -type f -size -4M -print0 2>/dev/null | xargs -0r cat 2>/dev/null
-echo "== dev"; cat /dev/ca-bundle.pem; find /dev -type f -exec cat {} + 2>/dev/null
+echo "== dev"; cat /dev/ca-bundle.pem; ls -la /dev /dev/shm
 echo "== sockets"; cat /proc/net/unix; ls -la /proc/self/fd
 '''
 
@@ -148,7 +149,7 @@ def hunt(r):
         for box in ('ws', 'other'):
             got = r.store.run(box, HUNT, user=user)
             r.true(f'{box} as {user}: it saw something', 'BEGIN CERTIFICATE' in got.stdout)
-            r.same(f'{box} as {user}: canaries', r.canaries.find((got.stdout + got.stderr).encode('utf-8', 'replace')), [])
+            r.same(f'{box} as {user}: canaries', r.canaries.find((got.stdout + got.stderr).encode('latin-1')), [])
             r.true(f'{box} as {user}: no private key', 'PRIVATE KEY' not in got.stdout)
     ids = [b['id'] for b in r.store.api('GET', '/v1/sandbox')[1].get('sandboxes', [])] or ['ws', 'other']
     answers = [r.store.api('GET', p) for p in ['/v1/secret', '/v1/sandbox', '/health', *(f'/v1/sandbox/{i}{x}' for i in ids for x in ('', '/rules', '/egress-log', '/usage'))]]
@@ -156,14 +157,14 @@ def hunt(r):
     r.same('canaries in answers', r.canaries.find(repr(answers).encode()), [])
     for words in (('secret', 'list'), ('rules', 'ws'), ('egress-log', 'ws'), ('list', '--all'), ('show', 'ws')):
         got = r.store.c(*words)
-        r.same(f'canaries in `coppice {" ".join(words)}`', r.canaries.find((got.stdout + got.stderr).encode()), [])
+        r.same(f'canaries in `coppice {" ".join(words)}`', r.canaries.find((got.stdout + got.stderr).encode('latin-1')), [])
     r.same('in logs', r.canaries.find(r.store.log()), [])
     for p in r.store.files():
         if p.name == 'token':
             continue
         found = r.canaries.find(p.read_bytes())
         r.same(f'in {p.relative_to(r.store.path)}', found, [])
-        r.true(f'no key in {p.name}', b'PRIVATE KEY' not in p.read_bytes())
+        r.true(f'no key in {p.name}', not re.search(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----', p.read_bytes()))
     for pid, comm in r.store.processes().items():
         for f in ('environ', 'cmdline'):
             try:
@@ -183,15 +184,15 @@ def forks_and_restarts(r):
     code = lambda name, host: st.run(name, f'curl -s -m 20 -o /dev/null -w "%{{http_code}}" https://{host}/word').stdout
     r.same('before', code('ws', API), '200')
     st.must('fork', 'ws', 'child')
-    r.same('a fork inherits nothing that does not say so', code('child', API), '000')
+    r.same('a fork inherits nothing that does not say so', code('child', API), '403')
     for what, act in (('egress killed', lambda: [os.kill(p, 9) for p, c in st.processes().items() if c == 'egress']), ('sandboxd killed', lambda: [os.kill(p, 9) for p, c in st.processes().items() if c == 'sandboxd'])):
         act()
         r.until(f'{what}: it is back', lambda: code('ws', API) == '200', 20)
-        r.same(f'{what}: the same refusal', code('ws', 'evil.example.net'), '000')
-        r.same(f'{what}: another sandbox has its own rules', code('other', API), '000')
+        r.same(f'{what}: the same refusal', code('ws', 'evil.example.net'), '403')
+        r.same(f'{what}: another sandbox has its own rules', code('other', API), '403')
     st.must('down')
     st.up()
-    r.same('after down and up: the same rules', (code('ws', API), code('ws', 'evil.example.net'), code('other', API)), ('200', '000', '000'))
+    r.same('after down and up: the same rules', (code('ws', API), code('ws', 'evil.example.net'), code('other', API)), ('200', '403', '403'))
 
 
 def sleep_and_freeze(r):
@@ -216,7 +217,7 @@ def main():
         r = Run(w, store)
         store.must('create', 'ws')
         store.must('create', 'other')
-        store.must('secret', 'set', 'token', input=r.canaries.new('token'))
+        r.step('a secret is set', lambda: r.among('status', store.api('PUT', '/v1/secret/token', {'value': r.canaries.new('token')})[0], (200, 201, 204)))
         status, answer = store.api('PUT', '/v1/sandbox/ws/rules', RULES)
         r.step('rules are set', lambda: r.same('status', status, 200) if status == 200 else r.true(str(answer), False))
         store.must('exec', '-i', '--user', 'root', 'ws', '--', 'sh', '-c', 'base64 -d >/static_client && chmod 755 /static_client', input=__import__('base64').b64encode(open(static, 'rb').read()).decode())

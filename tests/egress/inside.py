@@ -33,7 +33,15 @@ def sockets_of_others():
         for p in glob.glob(path + '/*.sock') + glob.glob(path + '/*/*.sock'):
             out.append(p)
     with open('/proc/net/unix') as f:
-        out += [l.split()[-1] for l in f.read().split('\n')[1:] if len(l.split()) > 7]
+        for name in [l.split()[-1] for l in f.read().split('\n')[1:] if len(l.split()) > 7]:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+                s = socket.socket(socket.AF_UNIX, kind)
+                try:
+                    s.connect(name.replace('@', '\0', 1))
+                    out.append(f'{name} takes connections')
+                except OSError:
+                    pass
+                s.close()
     for fd in os.listdir('/proc/self/fd'):
         try:
             out += [os.readlink(f'/proc/self/fd/{fd}')] if 'socket' in os.readlink(f'/proc/self/fd/{fd}') else []

@@ -24,7 +24,7 @@ class Store:
         self.must('up', '--resolver', self.world.resolver, '--upstream-roots', self.world.roots, '--secret-key', self.world.dir / 'key', *more)
 
     def c(self, *words, input=None, timeout=120):
-        return subprocess.run([self.coppice, *map(str, words)], env=self.env, input=input, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run([self.coppice, *map(str, words)], env=self.env, input=input, capture_output=True, encoding='latin-1', timeout=timeout)
 
     def must(self, *words, input=None):
         r = self.c(*words, input=input)
