@@ -31,7 +31,7 @@ static int now_at(const struct merge *m, const char *path, char **ret)
 
     for (size_t i = 0; i < m->moves.count; i++) {
         const struct relocation *x = &m->moves.v[i];
-        if (x->state != MOVE_TO_DO && path_below(path, x->from) && (!best || strlen(x->from) > strlen(best->from)))
+        if ((x->state == MOVE_PARKED || x->state == MOVE_DONE) && path_below(path, x->from) && (!best || strlen(x->from) > strlen(best->from)))
             best = x;
     }
     if (!best) {
@@ -372,6 +372,8 @@ static int do_add(struct merge *m, const char *at, struct take *x)
         r = copy_new(m, dir, path_name(at), x->t) ?: copy_below(m, at, x->t);
     else if (!r && !x->link)
         r = merge_take(m, at, x->t, 0, 0, true);
+    if (!r && m->told && !inode_is_dir(&x->t->b) && !x->link)      /* the name is taken from now on, by what is no directory */
+        r = ws_create(m->w, dir, path_name(at), S_IFREG, 0, NULL, &root_cred, 0, false, &ino, &have);
     return r ? r : merge_tell(m, MERGE_ADDED, at, NULL, x->t);
 }
 
@@ -390,20 +392,23 @@ static int back_to(struct merge *m, uint64_t park, struct relocation *x)
         r = make_parents(m->w, at);
     if (!r)
         r = find(m->w, at, &to, &ino, &have);
+    if (r == -EEXIST)
+        r = -ENOTDIR;
     snprintf(name, sizeof name, "%u", x->number);
     if (!r && ino)
         r = remove_all(m->w, to, path_name(at));
     if (!r)
         r = ws_rename(m->w, park, name, to, path_name(at), 0);
-    x->to = TAKE_PTR(at);
-    x->state = MOVE_DONE;
+    else if (r == -ENOTDIR && m->told)
+        r = remove_all(m->w, park, name);     /* what it was in gave way to theirs */
+    x->state = MOVE_BACK;
     return r;
 }
 
 static int do_move(struct merge *m, uint64_t park, const char *at, struct relocation *x)
 {
     enum merge_prefer take = MERGE_THEIRS;
-    uint64_t dir, ino = 0;
+    uint64_t dir = 0, ino = 0;
     struct inode have;
     char name[16];
 
@@ -413,10 +418,10 @@ static int do_move(struct merge *m, uint64_t park, const char *at, struct reloca
         r = find(m->w, at, &dir, &ino, &have);
     if (r == -ENOTDIR || (!r && ino)) {
         r = merge_conflict(m, at, at, "renamed there, to a name that is taken here", x->t, false, &take);
-        if (!r && take == MERGE_THEIRS && ino)
-            r = remove_all(m->w, dir, path_name(at));
-        else if (!r)
+        if (!r && (take != MERGE_THEIRS || !ino))
             return back_to(m, park, x);
+        if (!r)
+            r = remove_all(m->w, dir, path_name(at));
     } else if (!r) {
         r = merge_tell(m, MERGE_RENAMED, at, x->from, x->t);
     }

@@ -22,7 +22,7 @@ bool path_below(const char *path, const char *dir);           /* it, or below it
 
 /* --- merge.c decides, merge_do.c does --- */
 /* Paths here are of ours, as it is before theirs' renames are done to it, but for what is said to be of the result. */
-enum move_state { MOVE_TO_DO, MOVE_PARKED, MOVE_DONE };
+enum move_state { MOVE_TO_DO, MOVE_PARKED, MOVE_DONE, MOVE_BACK /* in its old directory, wherever that is */ };
 struct relocation { char *from, *to /* of the result, once it is there */; const struct change *t; unsigned number; enum move_state state; };
 /* Something of theirs that is to be at `target` (NULL: where theirs has it; in_place: that is of the result). keep: DIFF_* of ours that stay. link: of a new name, another one of
  * the same file. at: of the result, once it is known. */

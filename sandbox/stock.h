@@ -13,7 +13,7 @@ struct stock *stock_new(struct sandboxd *sd, unsigned threads, void (*lost)(void
 void stock_free(struct stock *s);
 /* One request (reference stolen), arrays collected. fds (STOCK_FDS_MAX at most) are duplicated for the call: descriptors of the mounts it concerns. Lost connections are renewed; the request is
  * repeated only if it cannot have begun. At most STOCK_WAITING_MAX calls wait; more fail with "unavailable". */
-enum { STOCK_FDS_MAX = 4, STOCK_WAITING_MAX = 4096 };
+enum { STOCK_FDS_MAX = 65, STOCK_WAITING_MAX = 4096 };
 void stock_call(struct stock *s, json_t *req, const int *fds, unsigned fd_count, stock_fn *fn, void *arg);
 /* Mounts object: fn gets the detached mount; the daemon takes it as attached. options: stolen, may be NULL. */
 void stock_mount(struct stock *s, const char *object, json_t *options, stock_fn *fn, void *arg);

@@ -30,7 +30,7 @@
 #include <jansson.h>
 #include "base/buf.h"
 
-enum { SNAP_FRAME_MAX = 1 << 20, SNAP_FDS_MAX = 4, SNAP_DEPTH_MAX = 16 };
+enum { SNAP_FRAME_MAX = 1 << 20, SNAP_FDS_MAX = 65 /* a merge: the target and 64 sources */, SNAP_DEPTH_MAX = 16 };
 #define SNAP_SOCKET "snapshotd.sock"
 #define SNAP_LOG "snapshotd.log"
 

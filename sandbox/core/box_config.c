@@ -28,6 +28,7 @@ void box_config_fini(struct box_config *c)
     json_decref(c->mounts);
     json_decref(c->e2b);
     json_decref(c->previews);
+    json_decref(c->services);
     *c = (struct box_config){ 0 };
 }
 
@@ -38,7 +39,7 @@ bool box_config_is_default(const struct box_config *c)
 
     box_config_init(&d);
     same = json_equal(c->env, d.env) && json_equal(c->mounts, d.mounts) && !memcmp(&c->limits, &d.limits, sizeof(d.limits)) && c->freeze_s == d.freeze_s &&
-           c->sleep_s == d.sleep_s && c->timeout_s == d.timeout_s && !c->until_s && !c->e2b && !c->previews;
+           c->sleep_s == d.sleep_s && c->timeout_s == d.timeout_s && !c->until_s && !c->e2b && !c->previews && !json_object_size(c->services);
     box_config_fini(&d);
     return same;
 }
@@ -51,7 +52,9 @@ void box_config_copy(struct box_config *to, const struct box_config *from)
 
     json_decref(to->env);
     json_decref(to->mounts);
+    json_decref(to->services);
     *to = *from;
+    to->services = json_deep_copy(from->services);
     to->env = json_deep_copy(from->env);
     to->mounts = json_deep_copy(from->mounts);
     to->labels = labels;
@@ -237,6 +240,8 @@ static json_t *file_json(const struct box *b)
         json_object_set_new(j, "until_s", json_real(b->config.until_s));
     if (j && b->config.previews)
         json_object_set(j, "previews", b->config.previews);
+    if (j && json_object_size(b->config.services))
+        json_object_set(j, "services", b->config.services);
     if (j && b->config.e2b)
         json_object_set(j, "e2b", b->config.e2b);
     return j;
@@ -308,21 +313,22 @@ static int parse(struct box *b, json_t *j)
 {
     struct box_config c;
     struct fault f;
-    json_t *env, *mounts, *e2b = NULL, *previews = NULL;
+    json_t *env, *mounts, *e2b = NULL, *previews = NULL, *services = NULL;
     double until = 0;
     json_int_t memory, tmp, pids, milli, weight, cpu, egress, ran, frozen, slept, since, ooms;
     int version;
 
     box_config_init(&c);
-    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:i,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:I},s:F,s:F,s:F,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I},s?F,s?o,s?o}", "version", &version, "env", &env, "mounts", &mounts, "limits",
+    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:i,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:I},s:F,s:F,s:F,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I},s?F,s?o,s?o,s?o}", "version", &version, "env", &env, "mounts", &mounts, "limits",
                        "memory_bytes", &memory, "tmp_bytes", &tmp, "pids", &pids, "cpu_milli", &milli, "cpu_weight", &weight, "freeze_s", &c.freeze_s, "sleep_s", &c.sleep_s, "timeout_s",
                        &c.timeout_s, "usage", "cpu_us", &cpu, "egress_bytes", &egress, "ran_ns", &ran, "frozen_ns", &frozen, "slept_s", &slept, "asleep_since", &since, "oom_kills", &ooms, "until_s", &until,
-                       "e2b", &e2b, "previews", &previews) ||
+                       "e2b", &e2b, "previews", &previews, "services", &services) ||
         version != CONFIG_VERSION || !box_config_set(&c, env, NULL, NULL, mounts, &f) || memory < 0 || tmp < 0 || pids < 1 || pids > 1 << 20 || milli < 0 || milli > 1024000 || weight < 1 ||
-        weight > 10000 || !(c.freeze_s >= 0) || !(c.sleep_s >= 0) || !(c.timeout_s >= 0) || !(until >= 0) || (e2b && !json_is_object(e2b)) || (previews && !json_is_object(previews))) {
+        weight > 10000 || !(c.freeze_s >= 0) || !(c.sleep_s >= 0) || !(c.timeout_s >= 0) || !(until >= 0) || (e2b && !json_is_object(e2b)) || (previews && !json_is_object(previews)) || (services && !json_is_object(services))) {
         box_config_fini(&c);
         return -EBADMSG;
     }
+    c.services = json_incref(services);
     c.limits = (struct launch_limits){ .memory_bytes = (uint64_t)memory, .tmp_bytes = (uint64_t)tmp, .pids = (uint32_t)pids, .cpu_milli = (uint32_t)milli, .cpu_weight = (uint32_t)weight };
     box_config_copy(&b->config, &c);
     box_config_fini(&c);

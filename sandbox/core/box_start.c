@@ -383,6 +383,8 @@ void box_start_synced(struct box *b)
         log_info("box=%s started pid=%d us=%llu", b->id, p->pid, (unsigned long long)(p->times.ready_ns - p->times.need_ns) / 1000);
     }
     start_free(b);
+    if (p->bs->hooks.running)
+        p->bs->hooks.running(b);
     box_changed(b, BOX_RUNNING, NULL);
 }
 

@@ -81,13 +81,6 @@ static void restore_box(struct http_call *c, struct box *b)
 
 static void post_restore(struct http_call *c) { route_box(c, restore_box); }
 
-static void merge_box(struct http_call *c, struct box *b)
-{
-    http_fail(c, "not_supported", "merging into '%s': this version cannot merge; GET /v1/diff shows what differs, POST restore with paths takes files over", b->name);
-}
-
-static void post_merge(struct http_call *c) { route_box(c, merge_box); }
-
 /* --- by themselves --- */
 
 static void listed(struct http_call *c, json_t *result)
@@ -211,7 +204,6 @@ const struct http_route snapshot_routes[] = {
     { "POST", "/v1/sandbox/{id}/restore", ROUTE_JSON, post_restore,
       "{\"summary\": \"Put files back as they are in a snapshot\", \"description\": \"All of the tree (the state before is kept as a snapshot: before), or paths. Running programs see the change.\", "
       "\"tags\": [\"snapshot\"], " DOC_BODY(DOC_STR("snapshot") ", \"paths\": {\"type\": \"array\"}") ", " DOC_OK("200", "snapshot, changed, before") "}" },
-    { "POST", "/v1/sandbox/{id}/merge", ROUTE_JSON | ROUTE_BRIDGE, post_merge, DOC_SIMPLE("snapshot", "Merge other sandboxes into this: not in this version (not_supported)", "200", "Never") },
     { "GET", "/v1/snapshot", 0, get_all, "{\"summary\": \"List snapshots\", \"tags\": [\"snapshot\"], \"parameters\": [" PAGE "], " DOC_OK("200", "snapshots, next") "}" },
     { "GET", "/v1/snapshot/{id}", 0, get_one,
       "{\"summary\": \"Show a snapshot, by id, WORKSPACE@NAME or name\", \"tags\": [\"snapshot\"], \"parameters\": [" DOC_PARAM("sizes", "boolean") "], " DOC_OK("200", "The snapshot") "}" },

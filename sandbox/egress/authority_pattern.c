@@ -40,7 +40,7 @@ const char *pattern_check(const char *pattern)
     char bare[HOST_MAX];
     const char *name = pattern, *why;
 
-    if (!strcmp(pattern, "*"))
+    if (pattern[0] == '*' && !pattern[1])
         return NULL;
     if (!strncmp(pattern, "*.", 2))
         name += 2;

@@ -194,7 +194,9 @@ def snapshots(id):
     forks = call('POST', box + '/fork', {'count': 2, 'start': True})
     for fork in forks if isinstance(forks, list) else forks['sandboxes']:
         call('DELETE', '/v1/sandbox/' + fork['id'])
-    call('POST', box + '/merge', {'sources': ['x'], 'dry_run': True}, want=(400, 404, 501))
+    call('POST', box + '/merge', {'sources': ['no-such-source'], 'dry_run': True}, want=404)
+    call('POST', box + '/merge', {'sources': [], 'dry_run': True}, want=400)
+    call('POST', box + '/merge', {'sources': ['x'], 'prefer': 'both'}, want=400)
     call('DELETE', f'/v1/snapshot/{second}')
 
 
@@ -245,10 +247,28 @@ def contexts(id):
     call('GET', f'{box}/{c}', want=404), call('POST', box, {'language': 'cobol'}, want=400)
 
 
+def egress(id):
+    box = '/v1/sandbox/' + id
+    check('no rules at first', call('GET', box + '/rules')['rules'] == [])
+    one = call('PUT', box + '/rules', {'rules': [{'name': 'a', 'allow': ['a.example']}]})
+    check('rules have a revision', one['revision'] == 1 and one['default'] == 'deny', one)
+    call('PUT', box + '/rules', {'rules': []}, want=412, If_Match='"0"')
+    call('PUT', box + '/rules', {'rules': [{'allow': ['a.example'], 'unknown': 1}]}, want=400), call('PUT', box + '/rules', one)
+    call('PATCH', box + '/rules', {'add': [{'name': 'b', 'deny': ['b.example']}], 'remove': ['a']}), call('PATCH', box + '/rules', {'remove': ['none']}, want=(400, 404))
+    check('a change of rules', [r['name'] for r in call('GET', box + '/rules')['rules']] == ['b'])
+    call('PUT', '/v1/secret/T', {'value': 'canary-of-a-secret', 'hosts': ['a.example']}), call('PUT', '/v1/secret/T', {'value': 'a\nb'}, want=400), call('PUT', '/v1/secret/-', {'value': 'x'}, want=400)
+    for path in ('/v1/secret', '/v1/secret/T'):
+        check('a secret is not shown', b'canary' not in raw('GET', path)[2])
+    call('GET', '/v1/secret/none', want=404), call('DELETE', '/v1/secret/T', want=204), call('DELETE', '/v1/secret/T', want=404)
+    log = call('GET', box + '/egress-log', Accept='application/json')
+    check('the log as one document', isinstance(log['events'], list), log)
+    check('the log as events', events(raw('GET', box + '/egress-log?since=0')[2])[-1]['event'] == 'end')
+
+
 doc = document()
 system()
 made = call('POST', '/v1/sandbox', {})['id']
-for part in (executions, contexts, files, sessions, lambda _: e2b(raw, check), snapshots, life):
+for part in (executions, contexts, files, sessions, egress, lambda _: e2b(raw, check), snapshots, life):
     try:
         part(made)
     except Exception as e:
