@@ -39,6 +39,11 @@ client agents e2b_agents.mjs & b=$!
 wait $a $b
 for name in e2b e2b-old interpreter agents; do report $name; done
 
+# --- the worked examples of docs/e2b.md, as they stand there ---
+mkdir "$T/examples" && cp "$here"/../../docs/examples/*e2b*.mjs "$T/examples/" && ln -s "$(cd "$clients" && pwd)/node_modules" "$T/examples/node_modules"
+same "an agent written for E2B" "The best month was 'mar', 420 units were sold in all, the file has 4 lines." "$(cd "$T/examples" && timeout 60 node e2b-agent.mjs 2>&1 | tail -n 1)"
+same "an agent of the OpenAI Agents SDK" "It says now: QUIET WORDS" "$(cd "$T/examples" && timeout 60 node openai-agents-e2b.mjs 2>&1 | tail -n 1)"
+
 # --- what the packages do not do ---
 api() { curl -s -H "X-API-KEY: ${E2B_API_KEY#e2b_}" "$@"; }
 code() { api -o /dev/null -w '%{http_code}' "$@"; }
