@@ -14,6 +14,8 @@ static void what_is_not_understood_is_refused_with_its_place(void **state)
 {
     static const struct { const char *doc, *place; } cases[] = {
         { "{'defualt': 'deny'}", "no field \"defualt\"" },
+        { "{'': 'deny'}", "no field" },
+        { "{'rules': [{'allow': ['a.test'], '': 1}]}", "no field" },
         { "{'default': 'maybe'}", "default" },
         { "{'default': true}", "default" },
         { "{'inherit': 1}", "inherit" },
