@@ -127,6 +127,12 @@ static int launch(struct tool *t, const struct runner_start *how, const struct r
     return r;
 }
 
+/* sandboxd looks at it closely; here people are told of what cannot be. */
+static bool domain_plausible(const char *d)
+{
+    return strchr(d, '.') && strlen(d) < 200 && strspn(d, "abcdefghijklmnopqrstuvwxyz0123456789.-:/") == strlen(d) && d[0] != '.' && !strstr(d, "..");
+}
+
 /* What is kept, and over it what is said now. */
 static int settings(int dir, const struct runner_start *how, struct runner_config *c, char *why, size_t size)
 {
@@ -136,6 +142,8 @@ static int settings(int dir, const struct runner_start *how, struct runner_confi
     for (size_t i = 0; !r && i < sizeof(said) / sizeof(said[0]); i++)
         if (said[i].said && (r = runner_config_set(said[i].at, said[i].said)))
             why_not(why, size, r, said[i].said, strerror(-r));
+    if (!r && how->domain && strcmp(how->domain, "default") && !domain_plausible(how->domain))
+        r = why_not(why, size, -EINVAL, how->domain, "--domain wants NAME, https://NAME or http://NAME:PORT, a name in lower case with a dot");
     if (!r && how->domain)
         snprintf(c->domain, sizeof(c->domain), "%s", strcmp(how->domain, "default") ? how->domain : "");
     return r;

@@ -317,6 +317,8 @@ def life(box, p):
     check('the address outlives a killed sandboxd', ask(h, 'GET', '/hello')[2] == b'hello from inside')
     text = open(f'{os.path.dirname(SOCKET)}/box/{api("GET", "/" + box)[1]["workspace_id"]}.json').read() if os.path.exists(f'{os.path.dirname(SOCKET)}/box') else subprocess.run(['grep', '-rh', '', os.path.dirname(SOCKET)], capture_output=True, text=True).stdout
     check('only the hash is written down', p['token'] not in text and hashlib.sha256(p['token'].encode()).hexdigest() in text)
+    status, forks = api('POST', f'/{box}/fork', {'count': 1})
+    check('a fork has none of them', status == 201 and api('GET', f'/{forks[0]["id"]}/port')[1]['ports'] == [], forks)
     w, s = WebSocket(h), streams(p)
     check('taken back', api('DELETE', f'/{box}/port/3000')[0] == 204)
     check('what was open is cut', ended(w.s) and ended(s))

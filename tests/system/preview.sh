@@ -41,3 +41,16 @@ check "coppice port makes a URL" sh -c "'$COPPICE' port ws 8080 | grep -qE '^htt
 check "shows it" sh -c "'$COPPICE' port ws | grep -q 8080"
 check "and takes it back" c port ws 8080 --rm
 check "no token in the log" sh -c "! grep -qE -- '-[a-z2-7]{26}' '$COPPICE_STORE/sandbox/launcher.log'"
+
+# A domain besides localhost, kept for later starts.
+c down >/dev/null
+refused "a domain that is none" 1 "wants NAME" c up --listen 127.0.0.1:0 --domain 'Bad_Name'
+check "a domain of its own" c up --listen 127.0.0.1:0 --domain previews.test
+c down >/dev/null
+check "it is kept" c up --listen 127.0.0.1:0
+listen=$(cat "$COPPICE_STORE/sandbox/listen")
+check "URLs name it, with https as a proxy is in front" sh -c "'$COPPICE' port ws 9000 | grep -qE '^https://9000-ws-[a-z0-9]+-[a-z2-7]{26}\.previews\.test/$'"
+seen() { curl -s -o /dev/null -w '%{http_code} %header{Coppice-Preview-Error}' -H "Host: $1" -H "Authorization: Bearer $token" "http://$listen$2"; }
+same "its hosts are previews" "404 not_found" "$(seen "9000-ws-aaaaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaaaa.previews.test" /)"
+same "localhost's still are" "404 not_found" "$(seen "9000-ws-aaaaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaaaa.localhost" /)"
+same "the API is at its name, and at api." "200 200 403" "$(seen previews.test /v1/sandbox)$(seen api.previews.test /v1/sandbox)$(seen other.previews.test /v1/sandbox | tr -d ' ')"
