@@ -498,6 +498,21 @@ static int merge_open(struct merge *m)
     return r ? r : changes_make(m->s, m->ours_view, m->theirs_view, &m->x);
 }
 
+/* Errors of names: one was taken, or gone, or of another kind than the plan had it. */
+static bool is_about_names(int r)
+{
+    return r == -ENOTDIR || r == -ENOENT || r == -EEXIST || r == -ENOTEMPTY || r == -EISDIR || r == -EINVAL;
+}
+
+/* Without conflicts the plan holds. With some decided one way, what was chosen for one may stand in the way of another: that is left to whoever asked. */
+static int contradiction(struct merge *m)
+{
+    const struct merge_item i = { .result = MERGE_CONFLICT, .source = m->source, .path = "", .why = "what was taken for one conflict is in the way of another; decide them path by path" };
+
+    m->conflicts++;
+    return m->o->fn ? m->o->fn(m->o->arg, &i) : 0;
+}
+
 int merge_make(struct store *s, struct workspace *scratch, const struct merge_source *src, unsigned n, const struct merge_opts *o, uint64_t *ret_conflicts)
 {
     uint64_t conflicts = 0;
@@ -508,8 +523,8 @@ int merge_make(struct store *s, struct workspace *scratch, const struct merge_so
         r = merge_open(&m);
         for (size_t k = 0; !r && k < m.t.count; k++)
             r = decide(&m, &m.t.v[k]);
-        if (!r)
-            r = merge_do(&m);
+        if (!r && (r = merge_do(&m)) && m.told && is_about_names(r))
+            r = contradiction(&m);
         conflicts += m.conflicts;
         merge_fini(&m);
     }

@@ -55,6 +55,19 @@ static void put_line(struct buf *b, const json_t *s, const json_t *refs)
     buf_put_u8(b, 0);
 }
 
+/* A merge has lines to all its parents that are shown. */
+static int draw(struct graph *g, const json_t *s, const char *text, const json_t *shown)
+{
+    int r = graph_node(g, field_str(s, "id"), field_str(s, "parent"), text, stdout);
+    json_t *m;
+    size_t i;
+
+    json_array_foreach(json_object_get((json_t *)(uintptr_t)s, "merged"), i, m)
+        if (!r && json_object_get(shown, json_string_value(m)))
+            r = graph_merged(g, field_str(s, "parent"), json_string_value(m), stdout);
+    return r;
+}
+
 static int print(const json_t *ans, bool graph)
 {
     json_t *refs = refs_of(json_object_get(ans, "workspaces"));
@@ -64,6 +77,9 @@ static int print(const json_t *ans, bool graph)
     json_t *s;
     size_t i;
 
+    json_t *snapshots = json_object();
+    json_array_foreach(json_object_get(ans, "snapshots"), i, s)
+        json_object_set(snapshots, field_str(s, "id"), s);
     json_array_foreach(json_object_get(ans, "snapshots"), i, s) {
         buf_clear(&b);
         put_line(&b, s, refs);
@@ -72,11 +88,12 @@ static int print(const json_t *ans, bool graph)
         if (r)
             break;
         if (graph)
-            r = graph_node(g, field_str(s, "id"), field_str(s, "parent"), (char *)b.data, stdout);
+            r = draw(g, s, (char *)b.data, snapshots);
         else
             puts((char *)b.data);
     }
     graph_free(g);
+    json_decref(snapshots);
     json_decref(refs);
     return r ? tool_fail("out of memory") : 0;
 }

@@ -103,3 +103,25 @@ int graph_node(struct graph *g, const char *id, const char *parent, const char *
     }
     return 0;
 }
+
+int graph_merged(struct graph *g, const char *parent, const char *merged, FILE *out)
+{
+    size_t at = find(g, parent, SIZE_MAX), other = find(g, merged, SIZE_MAX);
+    int r = at == SIZE_MAX ? 0 : add(g, merged);
+
+    if (r || at == SIZE_MAX)
+        return r;
+    memmove(g->cols + at + 2, g->cols + at + 1, (g->n - at - 2) * sizeof(*g->cols));
+    g->cols[at + 1] = merged;
+    put(out, "| ", at);
+    fputs("|\\", out);
+    put(out, " \\", g->n - at - 2);
+    fputc('\n', out);
+    if (other == SIZE_MAX)
+        return 0;
+    other += other > at;                  /* it moved over */
+    size_t lo = other < at + 1 ? other : at + 1, hi = other < at + 1 ? at + 1 : other;
+    bend(g, lo, hi, out);
+    drop(g, hi);
+    return 0;
+}

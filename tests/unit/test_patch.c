@@ -411,6 +411,24 @@ static void the_graph_bends_branches_to_their_parents(void **state)
     graph_free(g);
 }
 
+static void a_merge_has_lines_to_all_its_parents(void **state)
+{
+    char text[1024] = { 0 };
+    FILE *f = fmemopen(text, sizeof(text), "w");
+    struct graph *g = graph_new();
+
+    assert_int_equal(graph_node(g, "m", "a2", "m", f), 0);
+    assert_int_equal(graph_merged(g, "a2", "b1", f), 0);
+    assert_int_equal(graph_merged(g, "a2", "c1", f), 0);
+    assert_int_equal(graph_node(g, "c1", "a1", "c1", f), 0);
+    assert_int_equal(graph_node(g, "b1", "a1", "b1", f), 0);
+    assert_int_equal(graph_node(g, "a2", "a1", "a2", f), 0);
+    assert_int_equal(graph_node(g, "a1", NULL, "a1", f), 0);
+    fclose(f);
+    graph_free(g);
+    assert_string_equal(text, "* m\n|\\\n|\\ \\\n| * | c1\n| | * b1\n| |/\n* | a2\n|/\n* a1\n");
+}
+
 static void the_graph_crosses_what_lies_between(void **state)
 {
     (void)state;
@@ -444,6 +462,7 @@ int main(void)
         cmocka_unit_test(stat_looks_as_of_git),
         cmocka_unit_test(stat_scales_to_the_width),
         cmocka_unit_test(the_graph_bends_branches_to_their_parents),
+        cmocka_unit_test(a_merge_has_lines_to_all_its_parents),
         cmocka_unit_test(the_graph_crosses_what_lies_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
