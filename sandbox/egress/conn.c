@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -81,6 +82,9 @@ static void *conn_run(void *arg)
 {
     struct conn *c = arg;
 
+    /* Who has many connections gets less of the processor for each more of them. */
+    if (atomic_load(&c->box->count) > BOX_MANY)
+        setpriority(PRIO_PROCESS, 0, MANY_NICE);
     switch (c->door) {
     case EGRESS_DOOR_HTTP: flow_http(c); break;
     case EGRESS_DOOR_HTTPS: flow_tls(c); break;

@@ -29,7 +29,7 @@ static struct egress_box *box_new(struct egress *e, const char *id)
     b->e = e;
     memcpy(b->id, id, strnlen(id, sizeof(b->id) - 1));
     atomic_init(&b->refs, 1);
-    sem_init(&b->gate, 0, e->cpus);
+    sem_init(&b->gate, 0, e->cpus > 1 ? e->cpus - 1 : 1);
     pthread_mutex_init(&b->lock, NULL);
     bucket_init(&b->mint, BOX_MINT_PER_S, BOX_MINT_MOST);
     bucket_init(&b->mint_denied, BOX_DENIED_PER_S, BOX_DENIED_MOST);

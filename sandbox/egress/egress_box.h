@@ -13,7 +13,7 @@ struct egress_box {
     struct door doors[EGRESS_DOORS];
     bool v6, paused;                       /* listeners are v6 (and v4); TCP doors are not looked at because it has too many connections. The loop's */
     atomic_uint refs;
-    sem_t gate;                            /* as many places as there are processors */
+    sem_t gate;                            /* as many places as there are processors, but one: that is for the others */
     struct bucket mint, mint_denied, dns, dns_events;
     pthread_mutex_t lock;                  /* guards what follows, and each connection's `busy`, `now`, `was`, `secret` */
     struct conn *conns;

@@ -220,7 +220,9 @@ static int send_once(struct exchange *x)
     x->got = false;
     if (!r)
         r = stream_write_all(u, b.data, b.len, in_s(SAY_S));
-    buf_fini(&b);                           /* it may hold a credential: */
+    if (b.data)
+        explicit_bzero(b.data, b.len);      /* it may hold a credential */
+    buf_fini(&b);
     return r ? r : exchange_converse(x);
 }
 

@@ -11,6 +11,7 @@
 #include "sandbox/egress/pump.h"
 #include "sandbox/egress/tls.h"
 
+enum { MINT_WAIT_MS = 100 };
 struct opening { struct conn *c; const struct box_view *v; struct authority to; struct verdict verdict; uint64_t began_ns, up, down; const char *said, *why; };
 
 static void write_down(const struct opening *o)
@@ -98,13 +99,27 @@ static void tunnel(struct opening *o)
     stream_close(&c->up.s, c->broken);
 }
 
+/* For an allowed host the next certificate is waited for; for a denied one it is not. */
+static int use_leaf(struct opening *o, SSL *ssl)
+{
+    struct conn *c = o->c;
+    bool denied = o->verdict.kind == VERDICT_DENY;
+    uint64_t until = in_s(HANDSHAKE_S);
+    int r;
+
+    while ((r = leaf_use(c->e->leaves, &o->to, denied ? &c->box->mint_denied : &c->box->mint, ssl)) == -EAGAIN && !denied && clock_mono_ns() < until)
+        if (wait_fd(c->client.fd, 0, -1, clock_mono_ns() + MINT_WAIT_MS * 1000000ull) != -ETIMEDOUT)
+            return -ECANCELED;
+    return r;
+}
+
 /* TLS ends here. */
 static void intercept(struct opening *o)
 {
     struct conn *c = o->c;
     SSL *ssl = tls_accept(&c->e->tls);
 
-    int r = ssl ? leaf_use(c->e->leaves, &o->to, o->verdict.kind == VERDICT_DENY ? &c->box->mint_denied : &c->box->mint, ssl) : -ENOMEM;
+    int r = ssl ? use_leaf(o, ssl) : -ENOMEM;
     if (r) {
         SSL_free(ssl);
         refuse(o, r == -EAGAIN ? "deny" : "error", r == -EAGAIN ? ALERT_ACCESS_DENIED : ALERT_INTERNAL, r == -EAGAIN && o->verdict.kind == VERDICT_DENY ? o->verdict.why : "too many new names");
