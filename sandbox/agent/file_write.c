@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -168,6 +169,15 @@ static int commit(struct file_job *j, const struct target *t, struct fresh *f)
     return r;
 }
 
+/* Writes that wait in the page cache fail later, and the kernel then knows only that something did (EIO): a file that is larger than what is left had no room. */
+static bool no_room(const struct fresh *f)
+{
+    struct statvfs v;
+    struct stat st;
+
+    return f->fd >= 0 && !fstat(f->fd, &st) && !fstatvfs(f->fd, &v) && v.f_frsize && (uint64_t)st.st_size / v.f_frsize >= v.f_bavail;
+}
+
 int file_op_write(struct file_job *j)
 {
     struct target t;
@@ -189,6 +199,8 @@ int file_op_write(struct file_job *j)
     }
     if (!r)
         r = commit(j, &t, &f);
+    if (r == -EIO && no_room(&f))
+        r = -ENOSPC;
     if (r) {
         fresh_drop(&f);
         return r;

@@ -42,6 +42,9 @@ static double left_until(const struct box *b)
     return MAX(0, until - now);
 }
 
+/* A run whose end was set goes on until then, idle or not (frozen, if it is). */
+static double sleep_s(const struct box *b) { return left_until(b) < 1e9 ? 0 : b->config.sleep_s; }
+
 static bool idle_counts(const struct box *b)
 {
     return !b->holds && (b->state == BOX_RUNNING || b->state == BOX_FROZEN);
@@ -98,13 +101,13 @@ static gboolean due(gpointer arg)
         box_sleep(b, true, timed_out, NULL);
     } else if (!idle_counts(b)) {
         life_arm(b);
-    } else if (c->sleep_s > 0 && !left(c->sleep_s, b->idle_since_ns) && (b->state == BOX_FROZEN || b->p->quiet)) {
+    } else if (sleep_s(b) > 0 && !left(sleep_s(b), b->idle_since_ns) && (b->state == BOX_FROZEN || b->p->quiet)) {
         box_wish(b, WANT_ASLEEP, true, NULL, NULL);
     } else if (b->state == BOX_RUNNING && !b->p->quiet) {
         bool fresh = b->p->cpu_seen_ns && seconds_since(b->p->cpu_seen_ns) < LOOK_MIN_MS / 1e3;
         if (!fresh)
             look(b);                      /* and then again: a decision is made upon what is true now */
-        else if (c->sleep_s > 0 && !left(c->sleep_s, b->idle_since_ns))
+        else if (sleep_s(b) > 0 && !left(sleep_s(b), b->idle_since_ns))
             box_wish(b, WANT_ASLEEP, true, NULL, NULL);
         else if (c->freeze_s > 0 && !left(c->freeze_s, b->idle_since_ns))
             box_wish(b, WANT_FROZEN, false, NULL, NULL);
@@ -129,11 +132,11 @@ static double wait_ms(const struct box *b)
         s = left(c->timeout_s, b->started_ns);
     s = MIN(s, left_until(b));
     if (idle_counts(b)) {
-        idle = left(c->sleep_s, b->idle_since_ns);
+        idle = left(sleep_s(b), b->idle_since_ns);
         if (b->state == BOX_RUNNING)
             idle = MIN(idle, left(c->freeze_s, b->idle_since_ns));
         if (b->state == BOX_RUNNING && !b->p->quiet && idle < 1e8) {
-            double look_s = CLAMP(MIN(c->freeze_s > 0 ? c->freeze_s : 1e9, c->sleep_s > 0 ? c->sleep_s : 1e9) / 4, LOOK_MIN_MS / 1e3, LOOK_MS / 1e3);
+            double look_s = CLAMP(MIN(c->freeze_s > 0 ? c->freeze_s : 1e9, sleep_s(b) > 0 ? sleep_s(b) : 1e9) / 4, LOOK_MIN_MS / 1e3, LOOK_MS / 1e3);
             double since = b->p->cpu_seen_ns ? seconds_since(b->p->cpu_seen_ns) : 0;
             idle = MIN(idle, MAX(0, look_s - since));
         }

@@ -24,7 +24,7 @@ bool e2b_is(const struct box *b);                 /* made, or taken over by conn
 bool e2b_is_paused(const struct box *b);          /* by pause, or because its time is over */
 bool e2b_flag(const struct box *b, const char *key);
 void e2b_set(struct box *b, const char *key, json_t *value);      /* steals; not yet saved */
-/* A new one: taken over if it was none. Its idle sleep is switched off: only its timeout and its owner end what runs in it. */
+/* A new one, or one that was none is taken over. Until its time is over it does not sleep for being idle (life.c). */
 void e2b_adopt(struct box *b, const char *template, double timeout_s);
 void e2b_until(struct box *b, double timeout_s);  /* from now */
 bool e2b_save(struct http_call *c, struct box *b);     /* and what depends on it. False: answered */

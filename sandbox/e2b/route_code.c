@@ -205,7 +205,6 @@ static void route_execute(struct http_call *c)
 
     if (!r)
         return;
-    r->k.traffic = true;
     http_on_sent(c, run_sent);
     e2b_call_rpc(r, run_go);
 }

@@ -179,7 +179,7 @@ static void begin(struct start *s, struct exec *e)
     e2b_stream_begin(s->k.x.c);
     event(s, "start", json_pack("{s:i}", "pid", (int)e2b_process_pid(e)));
     if (ping && g_ascii_string_to_unsigned(ping, 10, 1, 3600, &every, NULL))
-        s->alive = g_timeout_add_seconds((guint)every, keep_alive, s);
+        s->alive = g_timeout_add((guint)every * 1000, keep_alive, s);
 }
 
 /* --- Start --- */

@@ -116,7 +116,7 @@ static void stream_ready(void *arg)
     e2b_stream_begin(s->g.k.x.c);
     e2b_stream_json(s->g.k.x.c, json_pack("{s:{}}", "start"));
     if (s->every)
-        s->alive = g_timeout_add_seconds((guint)s->every, keep_alive, s);
+        s->alive = g_timeout_add((guint)s->every * 1000, keep_alive, s);
 }
 
 static void stream_event(void *arg, json_t *event) { e2b_stream_json(((struct stream *)arg)->g.k.x.c, json_pack("{s:o}", "filesystem", event)); }

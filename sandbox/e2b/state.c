@@ -33,7 +33,6 @@ void e2b_adopt(struct box *b, const char *template, double timeout_s)
     e2b_set(b, "template", json_string(template));
     e2b_set(b, "started", json_real(now_s()));
     e2b_set(b, "secure", json_true());
-    b->config.sleep_s = 0;
     e2b_until(b, timeout_s);
 }
 

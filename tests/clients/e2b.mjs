@@ -357,6 +357,12 @@ async function files() {
         await assert.rejects(s.files.read('/root/.profile'), SandboxError);
         await assert.rejects(s.files.read('x', { user: 'nobody-of-this-name' }), AuthenticationError);
     });
+    await step('a full disk is NotEnoughSpaceError; a sandbox of the native API by connect', async () => {
+        const made = await (await fetch(`${apiUrl}/v1/sandbox`, { method: 'POST', body: '{"limits": {"disk_mb": 8}}', headers: { 'Content-Type': 'application/json', 'X-API-KEY': process.env.E2B_API_KEY } })).json();
+        const small = await Sandbox.connect(made.id);
+        await assert.rejects(small.files.write('large', new Uint8Array(16 << 20).buffer), e2b.NotEnoughSpaceError);
+        assert.equal(await kill(small), true);
+    });
     await step('signed URLs: download and upload, for one operation and path, until their time', async () => {
         await s.files.write('signed.txt', 'by url');
         const down = await s.downloadUrl('/home/user/signed.txt', { useSignatureExpiration: 60 });

@@ -1,5 +1,5 @@
 """The routes of the E2B API, each at least once, for http_routes.py: status and form of the answers. The packages themselves are tested by e2b.sh."""
-import base64, json, struct
+import base64, json, struct, threading
 
 
 def frame(o):
@@ -69,6 +69,24 @@ def e2b(raw, check):
         rpc(process + method, {**none, **more}, want=404)
     status, heads, data = raw('POST', process + 'StreamInput', frame({'start': none}), {'E2b-Sandbox-Id': id, 'Content-Type': 'application/connect+json'})
     check('StreamInput to nothing', status == 200 and frames(data)[-1][1]['error']['code'] == 'not_found', data)
+
+    # a process that is fed by a client stream, while another call reads it
+    seen = []
+    reader = threading.Thread(target=lambda: seen.extend(stream(process + 'Start', {'process': {'cmd': '/bin/cat'}, 'tag': 'fed', 'stdin': True})))
+    reader.start()
+    while not any(p.get('tag') == 'fed' for p in json.loads(raw('POST', process + 'List', '{}', {'E2b-Sandbox-Id': id})[2])['processes']):
+        pass
+    fed = b''.join(frame(o) for o in ({'start': {'process': {'tag': 'fed'}}}, {'data': {'input': {'stdin': base64.b64encode(b'a' * 500000).decode()}}}, {'keepalive': {}}, {'data': {'input': {'stdin': 'YgE='}}}))
+    status, heads, data = raw('POST', process + 'StreamInput', fed, {'E2b-Sandbox-Id': id, 'Content-Type': 'application/connect+json'})
+    check('StreamInput: a message and the end', status == 200 and frames(data) == [(0, {}), (2, {})], data)
+    rpc(process + 'CloseStdin', {'process': {'tag': 'fed'}})
+    reader.join()
+    out = b''.join(base64.b64decode(o['event']['data']['stdout']) for flags, o in seen if 'data' in o.get('event', {}))
+    check('StreamInput: all of it came, in order', out == b'a' * 500000 + b'b\x01', out[:50])
+    status, heads, data = raw('POST', process + 'Start', frame({'process': {'cmd': '/bin/sleep', 'args': ['1.3']}}), {'E2b-Sandbox-Id': id, 'Keepalive-Ping-Interval': '1'})
+    check('keepalives', any('keepalive' in o.get('event', {}) for flags, o in frames(data)), data)
+    status, heads, data = raw('POST', process + 'Start', frame({'process': {'cmd': '/bin/sleep', 'args': ['100']}}), {'E2b-Sandbox-Id': id, 'Connect-Timeout-Ms': '200'})
+    check('a timeout of the server', frames(data)[-1][1]['error']['code'] == 'deadline_exceeded', data)
 
     lines = [json.loads(line) for line in call('POST', '/execute', {'code': 'print(1)\n2'}, **head).splitlines()]
     check('execute', [o['type'] for o in lines] == ['stdout', 'result', 'number_of_executions', 'end_of_execution'] and lines[1]['text'] == '2', lines)
