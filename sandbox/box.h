@@ -23,6 +23,7 @@ struct box_config {                       /* box/ID.json; written atomically */
     double timeout_s;                     /* wall time of one run of the sandbox, 0: none */
     double until_s;                       /* unix time at which it sleeps, whatever it does; 0: none. With e2b: of this sandbox alone, box_config_copy() leaves them */
     json_t *previews;                     /* what is kept of its previews (preview/keep.h), or NULL; of this sandbox alone as well */
+    json_t *services;                     /* object by name (service.h), or NULL; a fork has them too */
     json_t *e2b;                          /* what the E2B API keeps of it (e2b/state.h), or NULL */
 };
 struct box {
@@ -73,6 +74,7 @@ const char *box_last_error(const struct box *b);
 /* Hooks of the other parts, called on changes of state: */
 struct box_hooks {
     void (*started)(struct box *b);       /* link is ready; the agent's EXEC_STATE frames follow through frame() (after adoption, or none); the state is still BOX_STARTING */
+    void (*running)(struct box *b);       /* all EXEC_STATEs were told; it is RUNNING when this returns, before anybody who waits for that */
     void (*frame)(struct box *b, struct frame *f);    /* a frame of the agent that is not an answer to an agent_link_ask */
     void (*stopping)(struct box *b);      /* link is about to go (or went): end everything that waits for it, with a reason: box_last_error() or that it was stopped */
     void (*changed)(struct box *b, const char *reason);       /* its tree was changed from outside ("restored"); it may run */

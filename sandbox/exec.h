@@ -65,6 +65,8 @@ char **exec_environment(const struct box *b, const struct exec_request *q);
 void exec_signal(struct exec *e, int signal, unsigned flags, done_fn *fn, void *arg);
 void exec_resize(struct exec *e, unsigned cols, unsigned rows);
 const struct exit_info *exec_exit(const struct exec *e);      /* NULL: it runs */
+bool exec_is_program(const struct exec *e, const char *argv0);   /* its argv[0], of which an agent that outlived sandboxd kept 63 bytes */
+void exec_let_idle(struct exec *e);              /* passive from now on (of one that was taken over) */
 void exec_forget(struct exec *e);                /* it has ended: its output and state go */
 /* Text of a failed start for people: what, which, why, what to do. step as in FAILED. */
 void exec_fault(struct fault *ret, int err, const char *step, const char *program, const char *cwd, const char *user);

@@ -41,6 +41,11 @@
       "  --types T,...       some of create, modify, close_write, delete, move, attrib\n  -u, --user U        with the rights of this user\n" \
       "Without PATH: /workspace. A pattern without / is for a name anywhere, one with / for the path below PATH; ** stands for any directories.\n" \
       "It goes on until the sandbox sleeps or stops or the directory is gone (status 1), or an interrupt. Odd characters of names are shown as \\xNN.\n") \
+    X(service, "WS [list | add NAME [--port N] [--restart R] [--max-restarts N] [--cwd D] [--env K=V]... [--user U] [--] CMD... | rm NAME | start NAME | stop NAME | restart NAME | logs NAME [--follow] [--since N]]", \
+      "Commands that run whenever a sandbox runs.", \
+      "  -p, --port N        where it listens (told to who looks)\n  --restart R         always, on-failure (the default) or no\n  --max-restarts N    failed after so many in a row (default: no bound)\n" \
+      "  --cwd D, -e, --env K=V, -u, --user U\n  -f, --follow        go on with what it writes\n  --since N           from this byte number on\n" \
+      "A service starts when the sandbox starts or wakes, and is restarted with back-off. It does not keep the sandbox awake. A fork has it too.\n") \
     X(port, "WS [PORT] [--rm]", "Make a URL that reaches a server in a sandbox, or show which ports have one.", \
       "  --rm  take the URLs of this port back: they reach nothing any more\n" \
       "Who has the URL reaches the server, also when the sandbox sleeps: it is woken, and the request waits until something listens.\n" \

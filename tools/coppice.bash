@@ -16,7 +16,7 @@ _coppice_execs() {      # executions of the sandbox $1
 
 _coppice() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-    local verbs="init create import mount umount snapshot fork list show log diff restore merge rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code watch port rules secret egress-log cp freeze sleep wake stop usage up down status doctor"
+    local verbs="init create import mount umount snapshot fork list show log diff restore merge rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code watch service port rules secret egress-log cp freeze sleep wake stop usage up down status doctor"
     COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -52,6 +52,7 @@ _coppice() {
             ps) options="--all" ;;
             logs) options="--follow --since" ;;
             kill) options="--signal" ;;
+            service) options="--port --restart --max-restarts --cwd --env --user --follow --since" ;;
             watch) options="--recursive --no-recursive --include --exclude --types --user" ;;
             code) options="--language --context --eval --new --timeout --output" ;;
             shell) options="--user --session" ;;

@@ -10,6 +10,7 @@
 #include "sandbox/run/exec_private.h"
 #include "sandbox/run/session.h"
 #include "sandbox/run/term_private.h"
+#include "sandbox/service.h"
 #include "sandbox/watch.h"
 
 static void exec_unref_table(gpointer p) { exec_unref(p); }
@@ -78,6 +79,10 @@ static void exec_unhold(struct exec *e)
         box_release(e->b);
     }
 }
+
+bool exec_is_program(const struct exec *e, const char *argv0) { return e->argv && e->argv[0] && !strcmp(e->argv[0], argv0); }
+
+void exec_let_idle(struct exec *e) { exec_unhold(e); }
 
 void exec_remove(struct exec *e, const struct fault *why)
 {
@@ -228,6 +233,7 @@ static void on_stopping(struct box *b)
 
     if (!b->execs)
         return;
+    services_stopping(b);
     fault_set(&why, "not_running", "sandbox %s has stopped and its processes have ended: the next request starts it again", b->name);
     files_stopping(b, &why);
     while (g_hash_table_size(b->execs->by_id)) {
@@ -258,4 +264,4 @@ static void on_freed(struct box *b)
     sessions_free(b);
 }
 
-const struct box_hooks exec_hooks = { .started = on_started, .frame = on_frame, .stopping = on_stopping, .changed = watches_changed, .deleted = on_deleted, .freed = on_freed };
+const struct box_hooks exec_hooks = { .started = on_started, .running = services_running, .frame = on_frame, .stopping = on_stopping, .changed = watches_changed, .deleted = on_deleted, .freed = on_freed };

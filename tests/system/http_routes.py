@@ -268,7 +268,20 @@ def egress(id):
 doc = document()
 system()
 made = call('POST', '/v1/sandbox', {})['id']
-for part in (executions, contexts, files, sessions, egress, lambda _: e2b(raw, check), snapshots, life):
+def watch_and_services(id):
+    box = f'/v1/sandbox/{id}'
+    check('a watch of what is not there is refused', call('GET', f'{box}/watch?path=/nothing', want=404)['code'] == 'not_found')
+    check('a service is registered', call('POST', f'{box}/service', {'name': 's', 'argv': ['sleep', '1000'], 'restart': 'always', 'port': 7000}, 201)['port'] == 7000)
+    check('services are listed', [x['name'] for x in call('GET', f'{box}/service')['services']] == ['s'] and call('GET', f'{box}/service/s')['restart'] == 'always')
+    for verb in ('start', 'restart', 'stop'):
+        check(f'a service: {verb}', call('POST', f'{box}/service/s/{verb}', {})['enabled'] == (verb != 'stop'))
+    status, text, _ = raw('GET', f'{box}/service/s/logs', None, {'Accept': 'application/x-ndjson'})
+    check('its log', status == 200 and b'"event":"end"' in text.replace(b' ', b''))
+    call('DELETE', f'{box}/service/s', want=204)
+    check('a service that is gone', call('GET', f'{box}/service/s', want=404)['code'] == 'not_found')
+
+
+for part in (watch_and_services, executions, contexts, files, sessions, egress, lambda _: e2b(raw, check), snapshots, life):
     try:
         part(made)
     except Exception as e:
