@@ -5,9 +5,9 @@
 #include "sandbox/egress_client.h"
 #include "sandbox/routes.h"
 
-enum { QUEUED_MAX = 4 << 20 };            /* for a client that does not read */
+enum { QUEUED_MAX = 4 << 20 /* for a client that does not read */, TRIES_MAX = 5 };
 
-struct log { struct http_call *c; struct egress_client *e; char box[LAUNCH_NAME]; uint32_t tag; uint64_t since; bool follow, stream, again; json_t *all; };
+struct log { struct http_call *c; struct egress_client *e; char box[LAUNCH_NAME]; uint32_t tag; uint64_t since; bool follow, stream; unsigned tries; json_t *all; };
 
 static void log_free(void *p)
 {
@@ -33,7 +33,7 @@ static void on_event(void *arg, json_t *event)
     struct log *k = arg;
     json_t *seq = json_object_get(event, "seq");
 
-    k->again = false;
+    k->tries = 0;
     if (json_is_integer(seq))
         k->since = (uint64_t)json_integer_value(seq);
     if (!k->stream) {
@@ -53,8 +53,7 @@ static void on_end(void *arg, json_t *ok, const struct fault *f, json_t *details
     struct log *k = arg;
 
     k->tag = 0;
-    if (f && k->follow && !strcmp(f->code, "unavailable") && !k->again && !egress_why(k->e)) {
-        k->again = true;                  /* once; an event clears it */
+    if (f && k->follow && !strcmp(f->code, "unavailable") && k->tries++ < TRIES_MAX && !egress_why(k->e)) {
         log_ask(k);
     } else if (!k->stream && f) {
         http_fault(k->c, f);

@@ -24,6 +24,8 @@ static void answer(void *arg, json_t *ok, const struct fault *f, json_t *details
         http_fail(c, "internal", "the answer of the egress proxy is not understood");
     } else {
         json_t *doc = json_deep_copy(rules);
+        if (!json_object_get(doc, "default"))
+            json_object_set_new(doc, "default", json_string("deny"));
         json_object_set(doc, "revision", revision);
         json_object_set(doc, "warnings", json_object_get(ok, "warnings"));
         g_snprintf(tag, sizeof(tag), "\"%lld\"", (long long)json_integer_value(revision));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -201,13 +202,22 @@ void egress_remove(struct slot *s)
 
 /* --- sandboxd's connections --- */
 
+static bool has_ended(const struct child *c)
+{
+    struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
+
+    return c->pidfd >= 0 && poll(&p, 1, 0) == 1;
+}
+
 void egress_ask(struct launch *l, struct ask ask)
 {
     struct egress *e = &l->egress;
     struct launch_packet p = { 0 };
     int pair[2];
 
-    if (e->state == EGRESS_STARTING && e->ask_count < EGRESS_ASKS_MAX) {
+    if (e->state == EGRESS_UP && has_ended(&e->child) && e->ask_count < EGRESS_ASKS_MAX) {
+        e->asks[e->ask_count++] = ask;    /* its end comes with the next event, and then the next one */
+    } else if (e->state == EGRESS_STARTING && e->ask_count < EGRESS_ASKS_MAX) {
         e->asks[e->ask_count++] = ask;
     } else if (e->state != EGRESS_UP) {
         control_failed(l, ask, e->state == EGRESS_OFF ? -ENOTCONN : -EBUSY, "%s", e->state == EGRESS_OFF ? e->why : "too many connections to egress are being made");
