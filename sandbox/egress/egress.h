@@ -11,7 +11,7 @@
 #include "sandbox/egress_proto.h"
 
 /* What one box may have, and all together. A box may also not have more connections than are left for the others. */
-enum { BOX_CONNECTIONS = 512, BOX_MANY = 32, MANY_NICE = 10, ALL_CONNECTIONS = 4096, STACK_BYTES = 256 * 1024, BOX_MINT_PER_S = 50, BOX_MINT_MOST = 300, BOX_DENIED_PER_S = 10, BOX_DENIED_MOST = 100,
+enum { BOX_CONNECTIONS = 512, BOX_MANY = 32, MANY_NICE = 10, ALL_CONNECTIONS = 4096, STACK_BYTES = 256 * 1024, BOX_MINT_PER_S = 200, BOX_MINT_MOST = 300, BOX_DENIED_PER_S = 10, BOX_DENIED_MOST = 100,
        BOX_DNS_PER_S = 1000, BOX_DNS_MOST = 2000, BOX_DNS_EVENTS_PER_S = 10, BOX_DNS_EVENTS_MOST = 200 };
 /* Seconds. The head of a request, once it began; a ClientHello; between two requests; to reach an upstream; its handshake; its answer, and any silence once there is one; a sandbox that
  * sends a body (also: BODY_LEAST bytes in such a time), or does not take what we say. */

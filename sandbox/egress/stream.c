@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "sandbox/egress/stream_wire.h"
 
 /* --- waiting --- */
 
@@ -39,134 +40,22 @@ int stream_wait(struct stream *s, uint64_t deadline_ns)
     return wait_fd(s->fd, s->want, s->cut_fd, deadline_ns);
 }
 
-/* --- TLS over a socket, with bytes that were read before --- */
-
-/* Written records are collected while `hold`, and sent together: one send() for four of them. What the socket did not take stays first in line. */
-enum { HOLD_BYTES = 72 * 1024 };
-struct wire { int fd; char *early; size_t off, n; char *out; size_t out_off, out_n; bool hold; };
-static BIO_METHOD *wire_method;
-
-static int wire_read(BIO *b, char *p, size_t n, size_t *ret)
-{
-    struct wire *w = BIO_get_data(b);
-
-    BIO_clear_retry_flags(b);
-    if (w->n) {
-        *ret = n < w->n ? n : w->n;
-        memcpy(p, w->early + w->off, *ret);
-        w->off += *ret;
-        w->n -= *ret;
-        if (!w->n) {
-            free(w->early);
-            w->early = NULL;
-        }
-        return 1;
-    }
-    ssize_t k = recv(w->fd, p, n, MSG_DONTWAIT);
-    *ret = k > 0 ? (size_t)k : 0;
-    if (k < 0 && (errno == EAGAIN || errno == EINTR))
-        BIO_set_retry_read(b);
-    else if (k == 0)
-        BIO_set_flags(b, BIO_FLAGS_IN_EOF);
-    return k > 0;
-}
-
-/* Sends what was collected. 0, -EAGAIN, -EPIPE. */
-static int wire_flush(struct wire *w)
-{
-    while (w->out_n) {
-        ssize_t k = send(w->fd, w->out + w->out_off, w->out_n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (k < 0)
-            return errno == EAGAIN || errno == EINTR ? -EAGAIN : -EPIPE;
-        w->out_off += (size_t)k;
-        w->out_n -= (size_t)k;
-    }
-    free(w->out);
-    w->out = NULL;
-    w->out_off = 0;
-    return 0;
-}
-
-static int wire_collect(struct wire *w, const char *p, size_t n)
-{
-    if (!w->out && !(w->out = mem_alloc(HOLD_BYTES)))
-        return 0;
-    if (w->out_off + w->out_n + n > HOLD_BYTES)
-        return 0;
-    memcpy(w->out + w->out_off + w->out_n, p, n);
-    w->out_n += n;
-    return 1;
-}
-
-static int wire_write(BIO *b, const char *p, size_t n, size_t *ret)
-{
-    struct wire *w = BIO_get_data(b);
-
-    if (w->hold || w->out_n) {
-        BIO_clear_retry_flags(b);
-        *ret = n;
-        if (wire_collect(w, p, n))
-            return 1;
-        *ret = 0;
-        BIO_set_retry_write(b);
-        return 0;
-    }
-    ssize_t k = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-    BIO_clear_retry_flags(b);
-    *ret = k > 0 ? (size_t)k : 0;
-    if (k < 0 && (errno == EAGAIN || errno == EINTR))
-        BIO_set_retry_write(b);
-    return k > 0;
-}
-
-static long wire_ctrl(BIO *b, int command, long n, void *p)
-{
-    (void)n, (void)p;
-    if (command == BIO_CTRL_EOF)
-        return BIO_test_flags(b, BIO_FLAGS_IN_EOF) != 0;
-    return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP;
-}
-
-static int wire_free(BIO *b)
-{
-    struct wire *w = b ? BIO_get_data(b) : NULL;
-
-    if (w) {
-        free(w->early);
-        free(w->out);
-    }
-    free(w);
-    return b != NULL;
-}
+/* --- TLS --- */
 
 int stream_init(void)
 {
-    wire_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "connection");
-    if (!wire_method || !BIO_meth_set_read_ex(wire_method, wire_read) || !BIO_meth_set_write_ex(wire_method, wire_write) || !BIO_meth_set_ctrl(wire_method, wire_ctrl) ||
-        !BIO_meth_set_destroy(wire_method, wire_free))
-        return -ENOMEM;
-    return 0;
+    return stream_wire_init();
 }
 
 int stream_set_tls(struct stream *s, SSL *ssl)
 {
-    struct wire *w = mem_zalloc(sizeof(*w));
-    BIO *b = w ? BIO_new(wire_method) : NULL;
+    struct stream_wire *w;
+    BIO *b = stream_wire_new(s->fd, s->in, s->in_off, s->in_n, &w);
 
-    if (!b) {
-        free(w);
+    if (!b)
         return -ENOMEM;
-    }
-    *w = (struct wire){ .fd = s->fd, .early = s->in, .off = s->in_off, .n = s->in_n };
-    if (!w->n) {
-        free(w->early);
-        w->early = NULL;
-    }
     s->in = NULL;
     s->in_off = s->in_n = s->in_cap = 0;
-    BIO_set_data(b, w);
-    BIO_set_init(b, 1);
     SSL_set_bio(ssl, b, b);
     s->ssl = ssl;
     return 0;
@@ -261,7 +150,7 @@ long stream_read(struct stream *s, void *p, size_t n)
 /* Some of p[0..n) as records, collected, then sent together. While they are not all sent the answer is -EAGAIN; asked again with the same bytes it goes on from there. */
 static long write_tls(struct stream *s, const void *p, size_t n)
 {
-    struct wire *w = BIO_get_data(SSL_get_wbio(s->ssl));
+    struct stream_wire *w = BIO_get_data(SSL_get_wbio(s->ssl));
     long r = 0;
 
     while (!w->out_n && !s->written) {
@@ -277,7 +166,7 @@ static long write_tls(struct stream *s, const void *p, size_t n)
         if (!s->written)
             return r ? r : -EPIPE;
     }
-    r = wire_flush(w);
+    r = stream_wire_flush(w);
     if (r == -EAGAIN)
         s->want = POLLOUT;
     if (r)
@@ -354,7 +243,7 @@ void stream_shut(struct stream *s)
         ERR_clear_error();
         SSL_shutdown(s->ssl);
         ERR_clear_error();
-        wire_flush(BIO_get_data(SSL_get_wbio(s->ssl)));
+        stream_wire_flush(BIO_get_data(SSL_get_wbio(s->ssl)));
         leave(s);
     }
     shutdown(s->fd, SHUT_WR);
