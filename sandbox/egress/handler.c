@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -45,6 +46,7 @@ int handlers_start(void)
         handler_host(3);
     }
     close(s[1]);
+    setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ HANDLER_CLOCK_MS / 1000, 0 }, sizeof(struct timeval));
     host_fd = s[0];
     return 0;
 }
@@ -141,18 +143,22 @@ static void put_request(struct buf *b, const struct rule *r, const struct policy
         put_le32(b->data, (uint32_t)b->len - 4);
 }
 
-static int send_job(int fd)
+/* The line to a process that waits for a request. Which of several askers gets which is all the same. egress itself may make no sockets of this kind. */
+static int get_job(void)
 {
     union { struct cmsghdr h; char space[CMSG_SPACE(sizeof(int))]; } control = { 0 };
-    struct iovec v = { (void *)"j", 1 };
+    char byte;
+    struct iovec v = { &byte, 1 };
     struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    int fd = -1;
 
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    return sendmsg(host_fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    if (send(host_fd, "j", 1, MSG_NOSIGNAL) != 1)
+        return -EPIPE;
+    ssize_t n = recvmsg(host_fd, &m, MSG_CMSG_CLOEXEC);       /* SO_RCVTIMEO */
+    struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+    if (c && c->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(c), sizeof fd);
+    return n < 0 ? -errno : fd < 0 ? -EAGAIN : fd;
 }
 
 /* Both ways at once, until the other end is closed. -ETIMEDOUT: too long. */
@@ -185,14 +191,12 @@ static int talk(int fd, const struct buf *out, struct buf *in)
 
 static int ask(const struct buf *out, struct buf *in)
 {
-    int s[2], e;
+    int fd = get_job(), e;
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s))
-        return -errno;
-    e = fcntl(s[0], F_SETFL, O_NONBLOCK) ? -errno : send_job(s[1]);
-    close(s[1]);
-    e = e ? e : talk(s[0], out, in);
-    close(s[0]);
+    if (fd < 0)
+        return fd;
+    e = fcntl(fd, F_SETFL, O_NONBLOCK) ? -errno : talk(fd, out, in);
+    close(fd);
     return e;
 }
 

@@ -1,8 +1,9 @@
 /* The process that makes processes for handlers. It is forked off before egress has read anything, so it holds no secret and no descriptor but its line to egress; seccomp leaves it memory,
- * its line, and fork. For each packet with a descriptor: a child with a Lua state that nobody used before (a copy of the one made here, by copy-on-write). */
+ * its line, and fork. For each byte that it is sent: a descriptor, whose other end is a child with a Lua state that nobody used before (a copy of the one made here, by copy-on-write). */
 #include <errno.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -13,7 +14,7 @@
 #include "sandbox/egress/handler_wire.h"
 
 static const int calls[] = {
-    SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(recvmsg), SCMP_SYS(clone), SCMP_SYS(close), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap),
+    SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(sendmsg), SCMP_SYS(socketpair), SCMP_SYS(clone), SCMP_SYS(close), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap),
     SCMP_SYS(mprotect), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(setitimer), SCMP_SYS(futex), SCMP_SYS(gettid),
     SCMP_SYS(getpid), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(getrandom), SCMP_SYS(sched_yield), SCMP_SYS(sigaltstack),
 };
@@ -31,30 +32,54 @@ static int confine(void)
     return e;
 }
 
-static int receive(int fd)
+/* One asks: a byte. */
+static bool asked(int fd)
 {
-    union { struct cmsghdr h; char space[CMSG_SPACE(sizeof(int))]; } control;
     char byte;
-    struct iovec v = { &byte, 1 };
-    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
     ssize_t n;
-    int got = -1;
 
     do
-        n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+        n = read(fd, &byte, 1);
     while (n < 0 && errno == EINTR);
-    if (n <= 0)
-        return -EPIPE;
+    return n == 1;
+}
+
+static void answer(int fd, int job)
+{
+    union { struct cmsghdr h; char space[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+    struct iovec v = { (void *)"j", 1 };
+    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = job < 0 ? 0 : sizeof control };
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    if (c && c->cmsg_type == SCM_RIGHTS)
-        memcpy(&got, CMSG_DATA(c), sizeof got);
-    return got < 0 ? -EBADMSG : got;
+
+    if (c) {
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof job);
+        memcpy(CMSG_DATA(c), &job, sizeof job);
+    }
+    sendmsg(fd, &m, MSG_NOSIGNAL);
+}
+
+/* A child with one end of a line; the other goes to who asked. None: the answer has no descriptor. */
+static void serve(int fd, void *lua)
+{
+    int s[2] = { -1, -1 };
+    pid_t child = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s) ? -1 : fork();
+
+    if (!child) {
+        close(fd);
+        close(s[0]);
+        handler_child(lua, s[1]);
+    }
+    answer(fd, child < 0 ? -1 : s[0]);
+    close(s[0]);
+    close(s[1]);
 }
 
 _Noreturn void handler_host(int fd)
 {
     void *lua = handler_lua_new();
-    int e, job;
+    int e;
 
     prctl(PR_SET_NAME, "egress-handlers");
     prctl(PR_SET_DUMPABLE, 0);
@@ -68,15 +93,7 @@ _Noreturn void handler_host(int fd)
         log_error("handlers=off step=confine err=%s", errno_name(e));
         _exit(1);
     }
-    while ((job = receive(fd)) != -EPIPE) {
-        if (job < 0)
-            continue;
-        pid_t child = fork();
-        if (!child) {
-            close(fd);
-            handler_child(lua, job);
-        }
-        close(job);                                 /* fork failed: who asked sees the end */
-    }
+    while (asked(fd))
+        serve(fd, lua);
     _exit(0);
 }

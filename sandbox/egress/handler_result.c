@@ -77,9 +77,11 @@ static bool unchanged(const struct message *m, const char *name, const char *val
     return same;
 }
 
-/* into: where the headers go. old: the request's, to keep those that were not changed as they were; NULL for an answer. */
+/* into: where the headers go. old: the request's, NULL for an answer. Those that were not changed come first, as they were; then what the handler wrote, in place of every spelling of its name:
+ * so nothing that the workload sent stands beside or instead of it. */
+enum pass { UNCHANGED, WRITTEN };
 static int take_header(const struct rule *r, struct secrets *s, const struct authority *up, struct records *all, const struct record *x, struct message *into, const struct message *old,
-                       char why[160])
+                       enum pass pass, char why[160])
 {
     _cleanup_free_ char *name = strndup((const char *)x->p, x->n);
     struct buf value = BUF_INIT;
@@ -90,8 +92,12 @@ static int take_header(const struct rule *r, struct secrets *s, const struct aut
         e = bad(why, "a header that handlers do not write");
     else if (!e && strlen((char *)value.data) + 1 != value.len)
         e = bad(why, "a header's value with a NUL");
-    if (!e && old && !secret && unchanged(old, name, (char *)value.data)) {
-        message_remove_folded(into, name);
+    bool same = !e && old && !secret && unchanged(old, name, (char *)value.data);
+    if (!e && same != (pass == UNCHANGED)) {
+        buf_wipe(&value);
+        return 0;
+    }
+    if (same) {
         for (unsigned i = 0; i < old->count && !e; i++)
             if (!strcasecmp(old->fields[i].name, name))
                 e = message_add(into, name, old->fields[i].value);
@@ -144,8 +150,13 @@ static int take_target(const struct record *path, const struct record *query, st
 /* The new request in `into`, which has the redacted values of the old. */
 static int take_request(const struct rule *r, struct secrets *s, const struct authority *up, struct records *all, struct message *into, const struct message *old, char why[160])
 {
+    struct records headers = *all;
     struct record x, path = { 0 }, query = { 0 };
     int e = 0;
+
+    while (!e && record_next(&headers, &x))
+        if (x.tag == 'h')
+            e = take_header(r, s, up, &headers, &x, into, old, UNCHANGED, why);
 
     while (!e && record_next(all, &x)) {
         if (x.tag == 'm')
@@ -155,7 +166,7 @@ static int take_request(const struct rule *r, struct secrets *s, const struct au
         else if (x.tag == 'q')
             query = x;
         else if (x.tag == 'h')
-            e = take_header(r, s, up, all, &x, into, old, why);
+            e = take_header(r, s, up, all, &x, into, old, WRITTEN, why);
         else
             e = bad(why, "not understood");
     }
@@ -174,7 +185,7 @@ static int take_answer(const struct rule *r, struct records *all, struct message
             into->status = x.n == 3 && x.p[0] >= '2' && x.p[0] <= '5' && x.p[1] >= '0' && x.p[1] <= '9' && x.p[2] >= '0' && x.p[2] <= '9' ?
                                (x.p[0] - '0') * 100u + (x.p[1] - '0') * 10u + (x.p[2] - '0') : 0;
         else if (x.tag == 'h')
-            e = take_header(r, NULL, NULL, all, &x, into, NULL, why);
+            e = take_header(r, NULL, NULL, all, &x, into, NULL, WRITTEN, why);
         else if (x.tag == 'b' && !into->body && x.n <= ANSWER_BODY_MAX) {
             into->body = mem_zalloc(x.n + 1);
             into->body_n = x.n;

@@ -8,7 +8,7 @@
 #include "sandbox/egress/policy_private.h"
 
 enum { HANDLER_MEMORY = 16 << 20, HANDLER_INSTRUCTIONS = 10000000, HANDLER_CPU_MS = 500, HANDLER_CLOCK_MS = 5000, HANDLER_REQUEST_MAX = 512 * 1024, HANDLER_ANSWER_MAX = 1 << 20 };
-enum { HANDLERS_AT_ONCE = 32, HANDLERS_OF_A_BOX = 8, HANDLER_OPAQUE_MAX = 16 * 1024 };
+enum { HANDLERS_AT_ONCE = 32, HANDLERS_OF_A_BOX = 4, HANDLER_OPAQUE_MAX = 16 * 1024 };
 struct record { uint8_t tag; const uint8_t *p; uint32_t n; };
 struct records { const uint8_t *p, *end; bool bad; };
 
