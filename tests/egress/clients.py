@@ -195,6 +195,26 @@ def forks_and_restarts(r):
     r.same('after down and up: the same rules', (code('ws', API), code('ws', 'evil.example.net'), code('other', API)), ('200', '403', '403'))
 
 
+def api_and_previews(r):
+    """The API is not reached from inside, not even by a rule that opens the host's private addresses; reserved ports have no preview."""
+    st = r.store
+    address = (st.path / 'sandbox' / 'listen').read_text().strip()
+    port = address.rsplit(':', 1)[1]
+    status, _ = st.api('PUT', '/v1/sandbox/other/rules', {'default': 'allow', 'rules': [{'name': 'in', 'allow': ['loop.example.com', 'host.example.com', '127.0.0.1'], 'schemes': ['http', 'https'], 'ports': [80, 443, 8080, int(port)], 'private': True}]})
+    r.same('the rules are taken', status, 200)
+    ask = lambda url: st.run('other', f'curl -s -m 20 -o /dev/null -w "%{{http_code}}" -x http://127.0.0.1:3128 {url}').stdout
+    r.same('a private service of the host is reached', ask('http://loop.example.com:8080/'), '200')
+    for host in ('loop.example.com', '127.0.0.1', 'host.example.com'):
+        r.among(f'the API at {host}', ask(f'http://{host}:{port}/health'), ('403', '502'))
+    r.true('its socket is not inside', 'api.sock' not in st.run('other', 'find / -xdev -name "*.sock" -not -path "/proc/*" 2>/dev/null', user='root').stdout)
+    for p in (53, 80, 443, 3128):
+        status, answer = st.api('POST', f'/v1/sandbox/ws/port/{p}', {})
+        r.among(f'a preview of {p}', status, (400, 403, 409, 422))
+    status, answer = st.api('POST', '/v1/sandbox/ws/port/8000', {})
+    r.true('another port has one', status in (200, 201), (status, answer))
+    st.api('PUT', '/v1/sandbox/other/rules', {'default': 'deny', 'rules': []})
+
+
 def sleep_and_freeze(r):
     st = r.store
     for verb, back in (('sleep', 'wake'), ('freeze', 'wake')):
@@ -227,6 +247,7 @@ def main():
         r.step('attackers inside, as root and as user', lambda: attackers(r))
         r.step('the credential is added outside', lambda: credentials(r))
         r.step('forks, kill -9, restarts: the same rules', lambda: forks_and_restarts(r))
+        r.step('the API is not reached from inside; no previews of reserved ports', lambda: api_and_previews(r))
         r.step('sleep and freeze', lambda: sleep_and_freeze(r))
         r.step('canaries: sandboxes, /proc, API, command, logs, files at rest, exports', lambda: hunt(r))
     finally:

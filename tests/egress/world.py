@@ -1,6 +1,6 @@
 """The world that egress is tried in: public-looking addresses, DNS, origins, a metadata service, an internal service; and `host`, where the daemons run, joined to it by a cable.
 No switch of the product knows of it: its resolver file and its roots are configuration. Nothing is left behind when this process ends, however it does."""
-import os, pathlib, queue, shutil, socket, tempfile, threading
+import os, pathlib, queue, socket, subprocess, tempfile, threading
 from certs import Authority
 from names import Names
 from netns import Namespace, bind_mount, libc, private_mounts, unshare, veth, CLONE_NEWNET
@@ -19,6 +19,7 @@ class World:
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix='ee-', dir=os.environ.get('COPPICE_TEST_TMP', '/tmp')))
         unshare(CLONE_NEWNET)
         private_mounts()
+        self.broom = subprocess.Popen(['sh', '-c', 'read -r _; rm -rf "$1"', 'broom', str(self.dir)], stdin=subprocess.PIPE, start_new_session=True)     # when we are killed
         self.lock, self.wires, self.listeners, self.settled, self.sentinels = threading.Lock(), [], [], queue.Queue(), set()
         self.paths = {'/big': big, '/hold': hold, '/ws': web_socket}
         self.host, self.ns = Namespace('host', os.getpid()), Namespace('world')
@@ -86,7 +87,8 @@ class World:
         for l in list(self.listeners):
             l.close()
         libc.umount2(os.path.realpath('/etc/resolv.conf').encode(), 2)
-        shutil.rmtree(self.dir, ignore_errors=True)
+        self.broom.stdin.close()
+        self.broom.wait()
 
 
 if __name__ == '__main__':       # what is there, for somebody who wants to look around: a shell in `host`
