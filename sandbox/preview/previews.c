@@ -25,6 +25,7 @@ enum preview_meant previews_meant(const struct previews *p, bool tcp, struct sli
         return MEANT_API;
     memcpy(text, host.p, host.n);
     text[host.n] = 0;
+    *ret_https = p->https[1] && strstr(text, p->domains[1]);       /* one of the names under which the API is served (looked at next) */
     return !tcp || http_host_known(p->sd->http, text) ? MEANT_PATH : MEANT_API;
 }
 

@@ -157,6 +157,8 @@ static bool step_last(struct visit *v)
 
     if (!side_drain(c) && !c->broken)
         return false;
+    if (!c->shut)
+        v->deadline_ns = in_s(VISIT_LAST_S);
     side_shut(c);
     side_used(c, side_ready(c));
     int got = side_fill(c);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -34,11 +35,12 @@ bool visit_socket_good(int fd)
 {
     struct sockaddr_storage peer;
     socklen_t n = sizeof(peer), k = sizeof(int);
-    int type = 0, domain = 0, protocol = 0, listening = 1;
+    int type = 0, domain = 0, protocol = 0, listening = 1, one = 1;
 
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &k) || type != SOCK_STREAM || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &k) || (domain != AF_INET && domain != AF_INET6) ||
         getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &k) || protocol != IPPROTO_TCP || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &k) || listening)
         return false;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return !getpeername(fd, (struct sockaddr *)&peer, &n) && !fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 

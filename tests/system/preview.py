@@ -307,6 +307,12 @@ def life(box, p):
     start(box, 3000)
     t.join()
     check('a request wakes it and waits for the port', answer['a'][0] == 200 and answer['a'][2] == b'hello from inside', answer)
+    service = preview(box, 3005)['host']
+    status, made = api('POST', f'/{box}/service', {'name': 'web', 'argv': ['python3', '/workspace/server.py', '3005'], 'port': 3005})
+    check('a service for a port', status == 201 and ask(service, 'GET', '/hello')[2] == b'hello from inside', made)
+    check('asleep again', api('POST', f'/{box}/sleep', {})[0] == 200 and api('GET', f'/{box}')[1]['state'] == 'asleep')
+    check('a request wakes it, and the service answers', ask(service, 'GET', '/hello')[2] == b'hello from inside')
+    start(box, 3000)
     os.kill(DAEMON, 9)
     for _ in range(500):
         try:
