@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/daemon.h"
 #include "base/log.h"
 #include "fs/store.h"
 #include "fs/workspace.h"
@@ -99,37 +99,6 @@ static void notify_systemd(const char *text)
     if (fd >= 0 &&
         sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
         log_warn("systemd notify err=%s", errno_name(errno));
-}
-
-/* Forks; the parent exits with 0 when the child says "+", else prints what it says and exits with 1. Returns in the child, with the pipe.
- */
-static int detach(int *ret_ready)
-{
-    char text[2048];
-    size_t n = 0;
-    ssize_t r;
-    int p[2];
-
-    if (pipe2(p, O_CLOEXEC))
-        return -errno;
-    pid_t pid = fork();
-    if (pid < 0)
-        return -errno;
-    if (!pid) {
-        close(p[0]);
-        setsid();
-        *ret_ready = p[1];
-        return 0;
-    }
-    close(p[1]);
-    while (n < sizeof(text) - 1 && ((r = read(p[0], text + n, sizeof(text) - 1 - n)) > 0 || (r < 0 && errno == EINTR)))
-        n += r > 0 ? (size_t)r : 0;
-    text[n] = 0;
-    if (text[0] == '+')
-        _exit(0);
-    fprintf(stderr, "%s\n", n ? text : "snapshotd ended before it was ready; its log may say why");
-    fflush(stderr);
-    _exit(1);
 }
 
 /* A daemon that was started by a command in some short-lived mount namespace would keep that, and all that is mounted in it, for as long as
@@ -240,20 +209,6 @@ static int redirect_log(const char *store)
     return 0;
 }
 
-static int block_signals(int *ret_fd)
-{
-    sigset_t set;
-
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    if (sigprocmask(SIG_BLOCK, &set, NULL))
-        return -errno;
-    *ret_fd = signalfd(-1, &set, SFD_CLOEXEC);
-    return *ret_fd < 0 ? -errno : 0;
-}
-
 static int daemon_init(struct daemon *d, const char *store)
 {
     pthread_condattr_t attr;
@@ -302,7 +257,7 @@ static int serve(struct options *o, int ready)
 
     int r = daemon_init(&d, o->store);
     if (!r)
-        r = block_signals(&signal_fd);
+        r = daemon_signals(&signal_fd);
     if (r)
         return cannot(ready, "cannot serve the store %s: %s", o->store, strerror(-r));
     privilege_limits();
@@ -362,7 +317,7 @@ int main(int argc, char **argv)
         /* What the starter had open (pipes that somebody waits on) is not ours to keep. */
         close_range(3, ~0u, 0);
         join_first_namespace(store);
-        int r = chdir("/") ? -errno : detach(&ready);
+        int r = chdir("/") ? -errno : daemon_detach("snapshotd ended before it was ready; its log may say why", &ready);
         if (r) {
             fprintf(stderr, "cannot start: %s\n", strerror(-r));
             return 1;

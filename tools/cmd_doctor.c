@@ -2,13 +2,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -272,6 +276,48 @@ static void check_store(struct doctor *d)
     check_punch(d, place);
 }
 
+/* In a namespace of its own, as a sandbox will: the route that makes every address local. 0 or an errno. */
+static int try_local_route(void)
+{
+    struct { struct nlmsghdr n; struct rtmsg r; struct rtattr a; uint32_t oif; } q = {
+        .n = { .nlmsg_len = sizeof(q), .nlmsg_type = RTM_NEWROUTE, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE },
+        .r = { .rtm_family = AF_INET, .rtm_table = RT_TABLE_LOCAL, .rtm_protocol = RTPROT_BOOT, .rtm_scope = RT_SCOPE_HOST, .rtm_type = RTN_LOCAL },
+        .a = { .rta_len = RTA_LENGTH(sizeof(uint32_t)), .rta_type = RTA_OIF }, .oif = 1,
+    };
+    struct { struct nlmsghdr n; struct nlmsgerr e; char rest[256]; } a;
+    struct ifreq up = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+    int status;
+
+    pid_t pid = fork();
+    if (!pid) {
+        int dgram = unshare(CLONE_NEWUSER | CLONE_NEWNET) ? -1 : socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+        if (dgram < 0 || netlink < 0 || ioctl(dgram, SIOCSIFFLAGS, &up) || send(netlink, &q, sizeof(q), 0) < 0 || recv(netlink, &a, sizeof(a), 0) < 0)
+            _exit(errno);
+        _exit(-a.e.error);
+    }
+    return pid < 0 ? errno : waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ? EIO : WEXITSTATUS(status);
+}
+
+/* What the proxy needs of this host, and how the one that runs is. */
+static void check_network(struct doctor *d, struct tool *t)
+{
+    int err = try_local_route();
+
+    say(d, "network", err ? MISSING : GOOD, err ? "no sandbox can start: every address must lead to its proxy" : "", err ? "a local route for all addresses: %s" : "every address can be made local%s",
+        err ? strerror(err) : "");
+    if (access("/etc/ssl/certs/ca-certificates.crt", R_OK) && access("/etc/pki/tls/certs/ca-bundle.crt", R_OK) && access("/etc/ssl/ca-bundle.pem", R_OK) && access("/etc/ssl/cert.pem", R_OK))
+        say(d, "certificates", LESS, "sandboxes have no network: install ca-certificates, or name a file with `coppice up --upstream-roots`", "this host has no file of trusted certificates");
+    if (!tool_runner_runs(t))
+        return;
+    json_t *ans = tool_api(t, "GET", "/egress", NULL), *body = json_object_get(ans, "body");
+    if (field_int(ans, "status") == 200)
+        say(d, "egress", GOOD, "", "runs: key in %s, CA until %.10s, %lld connections", field_str(body, "key"), field_str(json_object_get(body, "ca"), "not_after"),
+            (long long)field_int(body, "connections"));
+    else
+        say(d, "egress", LESS, "sandboxes have no network", "%.200s", field_str(ans, "error"));
+    json_decref(ans);
+}
+
 int cmd_doctor(struct tool *t, int argc, char **argv)
 {
     struct doctor d = { .checks = json_array() };
@@ -289,6 +335,7 @@ int cmd_doctor(struct tool *t, int argc, char **argv)
         check_confinement(&d);
         check_cgroup(&d);
         check_template(&d);
+        check_network(&d, t);
         check_memory(&d);
         check_store(&d);
         if (t->json) {

@@ -166,6 +166,11 @@ static void print_runner(const struct tool *t, const json_t *runner)
     }
     printf("runner of sandboxes for %s: pid %lld, %s%s\n", t->store, (long long)field_int(runner, "pid"), field_str(runner, "listen")[0] ? "http://" : "socket only",
            field_str(runner, "listen"));
+    const json_t *egress = json_object_get(runner, "egress");
+    if (field_str(egress, "error")[0])
+        printf("  no network: %s\n", field_str(egress, "error"));
+    else if (egress)
+        printf("  egress: %lld connections, %lld secrets, key in %s\n", (long long)field_int(egress, "connections"), (long long)field_int(egress, "secrets"), field_str(egress, "key"));
     json_object_foreach(json_object_get(runner, "sandboxes"), key, n)
         printf("  %-10s %lld\n", key, (long long)json_integer_value(n));
 }
@@ -217,6 +222,12 @@ int cmd_status(struct tool *t, int argc, char **argv)
         json_t *runner = runner_json(t);
         if (field_bool(runner, "running"))
             json_object_set_new(runner, "sandboxes", count_sandboxes(t));
+        json_t *egress = field_bool(runner, "running") ? tool_api(t, "GET", "/egress", NULL) : NULL;
+        if (field_int(egress, "status") == 200)
+            json_object_set(runner, "egress", json_object_get(egress, "body"));
+        else if (egress)
+            json_object_set_new(runner, "egress", json_pack("{s:s}", "error", field_str(egress, "error")));
+        json_decref(egress);
         json_object_set_new(ans, "runner", runner);
         if (t->json)
             tool_print_json(ans);

@@ -95,7 +95,23 @@ static void delete_secret(struct http_call *c)
         egress_ask(http_sandboxd(c)->egress, json_pack("{s:s,s:s}", "op", "secret_delete", "name", http_param(c, "name")), true, deleted, c);
 }
 
+/* --- the proxy itself --- */
+
+static void status(void *arg, json_t *ok, const struct fault *f, json_t *details)
+{
+    if (f)
+        http_fault(arg, f);
+    else
+        http_reply(arg, 200, json_incref(ok));
+}
+
+static void get_egress(struct http_call *c)
+{
+    egress_ask(http_sandboxd(c)->egress, json_pack("{s:s}", "op", "status"), false, status, c);
+}
+
 const struct http_route secret_routes[] = {
+    { "GET", "/v1/egress", 0, get_egress, DOC_SIMPLE("egress", "The egress proxy: its CA, key, connections", "200", "How it is") },
     { "GET", "/v1/secret", 0, get_secrets, DOC_SIMPLE("egress", "List secrets: names, hosts and times, never a value", "200", "The secrets") },
     { "GET", "/v1/secret/{name}", 0, get_secret, DOC_SIMPLE("egress", "Show a secret, but not its value", "200", "Its name, hosts and times") },
     { "PUT", "/v1/secret/{name}", ROUTE_JSON, put_secret,

@@ -4,18 +4,17 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/daemon.h"
 #include "base/log.h"
 #include "sandbox/launcher/doors.h"
 #include "sandbox/launcher/launch.h"
@@ -116,36 +115,6 @@ static int resolve(struct launch_options *o)
     return 0;
 }
 
-/* Forks; the parent exits with 0 when the child says "+", else prints what it says and exits with 1. */
-static int detach(int *ret_ready)
-{
-    char text[2048];
-    size_t n = 0;
-    ssize_t r;
-    int p[2];
-
-    if (pipe2(p, O_CLOEXEC))
-        return -errno;
-    pid_t pid = fork();
-    if (pid < 0)
-        return -errno;
-    if (!pid) {
-        close(p[0]);
-        setsid();
-        *ret_ready = p[1];
-        return 0;
-    }
-    close(p[1]);
-    while (n < sizeof(text) - 1 && ((r = read(p[0], text + n, sizeof(text) - 1 - n)) > 0 || (r < 0 && errno == EINTR)))
-        n += r > 0 ? (size_t)r : 0;
-    text[n] = 0;
-    if (text[0] == '+')
-        _exit(0);
-    fprintf(stderr, "%s\n", n ? text : "the launcher ended before it was ready; sandbox/launcher.log in the store may say why");
-    fflush(stderr);
-    _exit(1);
-}
-
 static int cannot(int ready, const char *text)
 {
     log_error("not started: %s", text);
@@ -204,26 +173,12 @@ static int redirect_log(int dir_fd)
     return 0;
 }
 
-static int block_signals(int *ret_fd)
-{
-    sigset_t set;
-
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    if (sigprocmask(SIG_BLOCK, &set, NULL))
-        return -errno;
-    *ret_fd = signalfd(-1, &set, SFD_CLOEXEC);
-    return *ret_fd < 0 ? -errno : 0;
-}
-
 static int serve(struct launch *l, int ready)
 {
     char text[1024];
     int signal_fd = -1;
 
-    int r = block_signals(&signal_fd);
+    int r = daemon_signals(&signal_fd);
     if (!r) {
         l->dir_fd = open_dir(l->options.store);
         r = l->dir_fd < 0 ? l->dir_fd : take_lock(l->dir_fd);
@@ -271,7 +226,7 @@ int main(int argc, char **argv)
     prctl(PR_SET_DUMPABLE, 0);
     if (!l.options.foreground) {
         close_range(3, ~0u, 0);
-        int r = chdir("/") ? -errno : detach(&ready);
+        int r = chdir("/") ? -errno : daemon_detach("the launcher ended before it was ready; sandbox/launcher.log in the store may say why", &ready);
         if (r) {
             fprintf(stderr, "cannot start: %s\n", strerror(-r));
             return 1;

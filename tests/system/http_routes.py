@@ -260,6 +260,7 @@ def egress(id):
     for path in ('/v1/secret', '/v1/secret/T'):
         check('a secret is not shown', b'canary' not in raw('GET', path)[2])
     call('GET', '/v1/secret/none', want=404), call('DELETE', '/v1/secret/T', want=204), call('DELETE', '/v1/secret/T', want=404)
+    check('the proxy says how it is', call('GET', '/v1/egress')['ca']['sha256'])
     log = call('GET', box + '/egress-log', Accept='application/json')
     check('the log as one document', isinstance(log['events'], list), log)
     check('the log as events', events(raw('GET', box + '/egress-log?since=0')[2])[-1]['event'] == 'end')
@@ -275,7 +276,7 @@ def watch_and_services(id):
     check('services are listed', [x['name'] for x in call('GET', f'{box}/service')['services']] == ['s'] and call('GET', f'{box}/service/s')['restart'] == 'always')
     for verb in ('start', 'restart', 'stop'):
         check(f'a service: {verb}', call('POST', f'{box}/service/s/{verb}', {})['enabled'] == (verb != 'stop'))
-    status, text, _ = raw('GET', f'{box}/service/s/logs', None, {'Accept': 'application/x-ndjson'})
+    status, _, text = raw('GET', f'{box}/service/s/logs', None, {'Accept': 'application/x-ndjson'})
     check('its log', status == 200 and b'"event":"end"' in text.replace(b' ', b''))
     call('DELETE', f'{box}/service/s', want=204)
     check('a service that is gone', call('GET', f'{box}/service/s', want=404)['code'] == 'not_found')
