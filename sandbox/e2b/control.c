@@ -39,7 +39,8 @@ bool e2b_strings(struct http_call *c, const json_t *o, const char *what)
 }
 
 /* --- POST /v2/sandboxes, /sandboxes --- */
-struct create { struct http_call *c; struct box *b; json_t *req; double timeout; };
+/* pending: its start, its rules */
+struct create { struct http_call *c; struct box *b; double timeout; unsigned pending; bool runs; struct fault fault; };
 
 static void create_free(void *p)
 {
@@ -56,31 +57,34 @@ static void not_made(void *arg, struct box *b, const struct fault *fault)
         log_warn("e2b: step=undo code=%s", fault->code);
 }
 
+/* Both are done, well or not: it is there whole, or not at all. Its id is told to nobody before. */
+static void created_part(struct create *k, const struct fault *fault)
+{
+    struct box *b = k->b;
+
+    if (fault && !k->fault.code)
+        k->fault = *fault;
+    if (--k->pending)
+        return;
+    if (k->runs)
+        box_release(b);
+    if (k->fault.code) {
+        http_fault(k->c, &k->fault);
+        box_delete(b, true, not_made, NULL);
+    } else {
+        http_reply(k->c, 201, e2b_answer(b));
+    }
+}
+
 static void created_runs(void *arg, struct box *b, const struct fault *fault)
 {
     struct create *k = arg;
 
-    if (fault) {
-        http_fault(k->c, fault);
-        box_delete(k->b, true, not_made, NULL);
-        return;
-    }
-    http_reply(k->c, 201, e2b_answer(b));
-    box_release(b);
+    k->runs = !fault;
+    created_part(k, fault);
 }
 
-/* What it may reach is settled before anything runs in it. */
-static void created_ruled(void *arg, const struct fault *fault)
-{
-    struct create *k = arg;
-
-    if (!fault) {
-        box_need(k->b, created_runs, k);
-        return;
-    }
-    http_fault(k->c, fault);
-    box_delete(k->b, true, not_made, NULL);
-}
+static void created_ruled(void *arg, const struct fault *fault) { created_part(arg, fault); }
 
 static void copy_field(struct box *b, const char *to, const json_t *body, const char *from)
 {
@@ -121,11 +125,13 @@ static void created(void *arg, json_t *result, int fd, const struct fault *fault
     }
     k->b = box_ref(b);
     e2b_configure(b, http_json(k->c), e2b_template(http_json(k->c)), k->timeout);
-    e2b_public(b);
-    if (e2b_save(k->c, b))
-        e2b_network_apply(b, created_ruled, k);
-    else
+    if (!e2b_public(b) && !e2b_save(k->c, b)) {
         box_delete(b, true, not_made, NULL);
+        return;
+    }
+    k->pending = 2;
+    box_need(b, created_runs, k);
+    e2b_network_apply(b, created_ruled, k);
 }
 
 const char *e2b_template(const json_t *body)

@@ -89,10 +89,9 @@ static void take(struct forks *k, const json_t *rec)
     e2b_set(b, "secure", json_boolean(secure));
     e2b_set(b, "timeout", json_real(k->timeout));
     e2b_set(b, "paused", json_false());
-    int r = box_config_save(b);
+    int r = e2b_public(b) ? 0 : box_config_save(b);
     if (r)
         log_warn("box=%s step=save err=%s", b->id, errno_name(r));
-    e2b_public(b);
     k->made[k->count++] = box_ref(b);
 }
 

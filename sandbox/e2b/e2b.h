@@ -28,7 +28,8 @@ void e2b_set(struct box *b, const char *key, json_t *value);      /* steals; not
 void e2b_adopt(struct box *b, const char *template, double timeout_s);
 void e2b_until(struct box *b, double timeout_s);  /* from now */
 bool e2b_save(struct http_call *c, struct box *b);     /* and what depends on it. False: answered */
-void e2b_public(struct box *b);            /* its ports are reached as PORT-ID.DOMAIN; with network.allowPublicTraffic false only with the traffic token */
+/* Its ports are reached as PORT-ID.DOMAIN; with network.allowPublicTraffic false only with the traffic token. True: all of its configuration was written with that. */
+bool e2b_public(struct box *b);
 json_t *e2b_answer(const struct box *b);          /* of create, connect and fork */
 json_t *e2b_detail(const struct box *b);          /* of GET /sandboxes/{id} and the list */
 char *e2b_time(double unix_s);                    /* RFC 3339; g_free */

@@ -74,13 +74,15 @@ json_t *e2b_answer(const struct box *b)
     return j;
 }
 
-void e2b_public(struct box *b)
+bool e2b_public(struct box *b)
 {
     char traffic[E2B_TOKEN];
     bool open = !json_is_false(json_object_get(json_object_get(b->config.e2b, "network"), "allowPublicTraffic"));
+    json_t *before = b->config.previews;
 
     if (b->sd->previews && (open || e2b_token_of(b, E2B_TOKEN_TRAFFIC, traffic)))
         preview_public(b, true, open ? NULL : traffic);
+    return b->config.previews != before;
 }
 
 json_t *e2b_detail(const struct box *b)
