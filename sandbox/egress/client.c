@@ -103,6 +103,8 @@ static json_t *answer(struct client *c, json_t *req, json_int_t tag, bool *ret_m
         return do_usage(c->e, req);
     if (!strcmp(op, "status"))
         return do_status(c->e);
+    const char *name = json_string_value(json_object_get(req, "name"));
+    bool known = name && (!strcmp(op, "secret_put") || !strcmp(op, "secret_delete")) && secret_is(c->e->secrets, name);
     uint64_t rules = state_generation(c->e->state), secrets = secret_generation(c->e->secrets);
     int r = state_op(c->e->state, req, &ret);
     if (r == 1)
@@ -112,7 +114,7 @@ static json_t *answer(struct client *c, json_t *req, json_int_t tag, bool *ret_m
         audit_forget(c->e->audit, json_string_value(json_object_get(req, "box")));
     bool new_secrets = secret_generation(c->e->secrets) != secrets;
     if (state_generation(c->e->state) != rules || new_secrets)
-        egress_recheck(c->e, new_secrets);            /* before it is answered: then nothing is open that is not allowed */
+        egress_recheck(c->e, new_secrets && known);            /* before it is answered: then nothing is open that is not allowed */
     return ret;
 }
 

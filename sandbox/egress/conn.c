@@ -40,10 +40,10 @@ int conn_begin(struct conn *c, const struct box_view *v, const struct authority 
     return ok ? 0 : -EPERM;
 }
 
-void conn_secret(struct conn *c)
+void conn_secret(struct conn *c, bool used)
 {
     pthread_mutex_lock(&c->box->lock);
-    c->secret = true;
+    c->secret = used;
     pthread_mutex_unlock(&c->box->lock);
 }
 

@@ -14,7 +14,7 @@ struct conn {
     struct upstream up;
     /* guarded by box->lock */
     struct conn *next, *prev;
-    bool busy, secret;               /* something is open to `now`, allowed as `was`; a secret was used for what is open */
+    bool busy, secret;               /* something is open to `now`, allowed as `was`; see conn_secret() */
     struct authority now;
     enum verdict_kind was;
     bool broken;                     /* the client must see that something is missing: no proper end. Of its thread */
@@ -26,7 +26,7 @@ int conn_start(struct egress_box *b, enum egress_door door, int fd);
 void conn_cut(struct conn *c);
 /* What is open from now on, for changes of the rules; a change since `v` was taken is looked at. 0; -EPERM: not allowed any more. */
 int conn_begin(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was);
-void conn_secret(struct conn *c);    /* what is open was opened with a secret, and is to be cut when secrets change */
+void conn_secret(struct conn *c, bool used);    /* what is open is to be cut when a secret changes: one is about to be sent, or opened a WebSocket */
 void conn_rest(struct conn *c);      /* nothing is open: between two requests */
 /* A deadline so many seconds from now. */
 uint64_t in_s(unsigned s);

@@ -28,7 +28,7 @@ int egress_box_remove(struct egress *e, const char *id);
 /* A reference, or NULL. */
 struct egress_box *egress_box_get(struct egress *e, const char *id);
 void egress_box_unref(struct egress_box *b);
-/* Rules or secrets changed and are in force: cuts what is open and would not be allowed any more (E43). secrets: also streams that a secret was used to open. Any thread. */
+/* Rules or secrets changed and are in force: cuts what is open and would not be allowed any more (E43). secrets: one was replaced or deleted; also what conn_secret() says. Any thread. */
 void egress_box_recheck(struct egress_box *b, bool secrets);
 void egress_recheck(struct egress *e, bool secrets);         /* all boxes */
 /* May it have one more connection now? The loop's thread. */

@@ -133,11 +133,17 @@ static int apply(struct exchange *x)
     struct message answer = { 0 };
     int r = 2;
 
+    uint64_t secrets = secret_generation(x->c->e->secrets);
+
     x->to = x->a;
     switch (policy_apply(x->verdict.rule, &x->v->box, x->c->e->secrets, &x->a, &x->m, &x->to, &answer, x->why)) {
     case APPLY_SEND:
-        if (x->m.redact_count)
-            conn_secret(x->c);
+        if (!x->m.redact_count)
+            break;
+        /* Who changes a secret looks at the connections after the change: it saw this one, or we see the change. So an old one is not sent after the change was answered. */
+        conn_secret(x->c, true);
+        if (secret_generation(x->c->e->secrets) != secrets)
+            r = exchange_say(x, "error", 503, "changed", "the secrets have just changed: ask again", 1);
         break;
     case APPLY_ANSWER:
         x->said = "answer";
@@ -223,6 +229,8 @@ static int send_once(struct exchange *x)
     if (b.data)
         explicit_bzero(b.data, b.len);      /* it may hold a credential */
     buf_fini(&b);
+    if (!x->upgrade && x->m.redact_count)
+        conn_secret(x->c, false);           /* it was sent, and will not be again */
     return r ? r : exchange_converse(x);
 }
 
