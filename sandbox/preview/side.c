@@ -1,7 +1,10 @@
 #include "sandbox/preview/side.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -23,6 +26,19 @@ static gboolean side_dispatch(GSource *source, GSourceFunc fn, gpointer arg)
         s->fn(s->arg, got);
     }
     return G_SOURCE_CONTINUE;
+}
+
+bool side_is_connection(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t n = sizeof(peer), k = sizeof(int);
+    int type = 0, domain = 0, protocol = 0, listening = 1, one = 1;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &k) || type != SOCK_STREAM || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &k) || (domain != AF_INET && domain != AF_INET6) ||
+        getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &k) || protocol != IPPROTO_TCP || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &k) || listening)
+        return false;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return !getpeername(fd, (struct sockaddr *)&peer, &n) && !fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
 void side_init(struct side *s) { *s = (struct side){ .fd = -1 }; }

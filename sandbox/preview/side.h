@@ -28,6 +28,8 @@ struct side {
     bool lost;                            /* eof was an error */
     uint64_t moved_ns;                    /* when bytes last passed */
 };
+/* Is what somebody else gave us a connected TCP socket? Makes it ready for use. */
+bool side_is_connection(int fd);
 void side_init(struct side *s);
 void side_open(struct side *s, int fd, side_fn *fn, void *arg);     /* takes fd */
 void side_close(struct side *s, bool reset);      /* reset: the other end sees that it was not orderly */

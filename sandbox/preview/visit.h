@@ -76,7 +76,6 @@ void visit_leave_box(struct visit *v);    /* hold, reference and count */
 void visit_reach(struct visit *v);
 void visit_dial(struct visit *v);
 void visit_unwait(struct visit *v);
-bool visit_socket_good(int fd);           /* what an agent sent is a connected TCP socket */
 /* visit_relay.c */
 void visit_relay_begin(struct visit *v);
 bool visit_relay(struct visit *v);

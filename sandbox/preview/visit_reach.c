@@ -1,10 +1,6 @@
 /* From a name to a connected socket: is the token right, the sandbox awake, does something listen? */
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/wire.h"
@@ -30,19 +26,6 @@ static bool count_in(struct visit *v)
 }
 
 /* --- the socket --- */
-
-bool visit_socket_good(int fd)
-{
-    struct sockaddr_storage peer;
-    socklen_t n = sizeof(peer), k = sizeof(int);
-    int type = 0, domain = 0, protocol = 0, listening = 1, one = 1;
-
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &k) || type != SOCK_STREAM || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &k) || (domain != AF_INET && domain != AF_INET6) ||
-        getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &k) || protocol != IPPROTO_TCP || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &k) || listening)
-        return false;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    return !getpeername(fd, (struct sockaddr *)&peer, &n) && !fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
 
 static void on_inside(void *arg, GIOCondition got)
 {
@@ -74,7 +57,7 @@ static void dialled(void *arg, struct frame *f)
         visit_unref(v);                   /* the descriptor is closed by who received it */
         return;
     }
-    if (!err && f->fd_count == 1 && visit_socket_good(f->fds[0])) {
+    if (!err && f->fd_count == 1 && side_is_connection(f->fds[0])) {
         side_open(&v->inside, f->fds[0], on_inside, v);
         v->inside.foreign = true;
         f->fds[0] = -1;

@@ -1,5 +1,7 @@
 /* Previews without sandboxes: names and tokens, what is kept of them, heads on both sides, bodies in any pieces, and connections that go from the API to a guest and back. */
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -299,6 +301,66 @@ static char *through(struct flow *f, const char *in, size_t n, size_t piece, siz
     return g_string_free(out, FALSE);
 }
 
+static int tcp_pair(int *ret_other)
+{
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof in;
+    int l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(l, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(listen(l, 1), 0);
+    assert_int_equal(getsockname(l, (struct sockaddr *)&in, &n), 0);
+    assert_int_equal(connect(c, (struct sockaddr *)&in, sizeof in), 0);
+    *ret_other = accept(l, NULL, NULL);
+    assert_false(side_is_connection(l));
+    close(l);
+    return c;
+}
+
+static void only_a_tcp_connection_is_taken(void **state)
+{
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(9) };
+    int other, good = tcp_pair(&other), pair[2], p[2];
+
+    assert_true(side_is_connection(good) && side_is_connection(other));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_int_equal(pipe(p), 0);
+    int udp = socket(AF_INET, SOCK_DGRAM, 0), loose = socket(AF_INET, SOCK_STREAM, 0), file = open("/dev/null", O_RDONLY);
+    assert_int_equal(connect(udp, (struct sockaddr *)&in, sizeof in), 0);
+    int bad[] = { pair[0], pair[1], p[0], p[1], udp, loose, file };
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        if (side_is_connection(bad[i]))
+            fail_msg("number %zu was taken", i);
+        close(bad[i]);
+    }
+    close(good);
+    close(other);
+}
+
+/* The other holder of the socket makes it blocking, fills it and has it linger: neither writing nor closing waits (else the test's own time limit ends it). */
+static void a_socket_that_lingers_holds_nobody_up(void **state)
+{
+    struct linger hour = { 1, 3600 };
+    static char block[1 << 20];
+    struct side s;
+    int other, mine = tcp_pair(&other);
+
+    assert_true(side_is_connection(mine));
+    fcntl(mine, F_SETFL, fcntl(mine, F_GETFL) & ~O_NONBLOCK);
+    setsockopt(mine, SOL_SOCKET, SO_LINGER, &hour, sizeof hour);
+    side_open(&s, mine, nothing, NULL);
+    s.foreign = true;
+    while (!s.full)
+        side_send(&s, block, sizeof block);
+    assert_int_equal(side_fill(&s), 0);
+    side_close(&s, false);
+    char piece[65536];
+    ssize_t n;
+    while ((n = recv(other, piece, sizeof piece, 0)) > 0) { }
+    assert_true(n < 0 && errno == ECONNRESET);      /* it was cut, not drained */
+    close(other);
+}
+
 static void bodies_are_whole_in_any_pieces(void **state)
 {
     static const char chunked[] = "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nX-Sum: 1\r\n\r\nGET next";
@@ -533,7 +595,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_read_and_nothing_else_is), cmocka_unit_test(hosts_and_paths_name_previews), cmocka_unit_test(tokens_are_random),
         cmocka_unit_test(only_hashes_are_kept_and_tokens_can_be_taken_back), cmocka_unit_test(public_ports_need_what_they_need), cmocka_unit_test(what_a_file_says_is_checked),
-        cmocka_unit_test(requests_carry_no_credential_of_the_api), cmocka_unit_test(answers_stay_within_their_origin), cmocka_unit_test(bodies_are_whole_in_any_pieces),
+        cmocka_unit_test(requests_carry_no_credential_of_the_api), cmocka_unit_test(answers_stay_within_their_origin), cmocka_unit_test(only_a_tcp_connection_is_taken), cmocka_unit_test(a_socket_that_lingers_holds_nobody_up),
+        cmocka_unit_test(bodies_are_whole_in_any_pieces),
         cmocka_unit_test(frames_of_websockets_are_followed), cmocka_unit_test(a_connection_goes_over_at_any_head), cmocka_unit_test(what_stands_in_a_body_is_no_head),
         cmocka_unit_test(what_is_no_head_is_libsoups), cmocka_unit_test(many_go_over_and_none_is_left),
     };
