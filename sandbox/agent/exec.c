@@ -276,7 +276,9 @@ static bool program_ok(const struct frame *f)
 {
     struct stat st;
 
-    return f->fd_count == 1 && f->n && !fstat(f->fds[0], &st) && S_ISREG(st.st_mode) && st.st_size > 0 && (fcntl(f->fds[0], F_GET_SEALS) & PROGRAM_SEALS) == PROGRAM_SEALS;
+    int seals = f->fd_count == 1 ? fcntl(f->fds[0], F_GET_SEALS) : -1;
+
+    return seals >= 0 && (seals & PROGRAM_SEALS) == PROGRAM_SEALS && f->n && !fstat(f->fds[0], &st) && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
 static int exec_new(struct frame *f, struct exec **ret, const char **ret_step)

@@ -313,8 +313,9 @@ static bool place_free(struct follow *f, const struct dir *parent, const struct 
     if (d->parent == parent && !strcmp(d->name, t->name))
         return false;
     if (t->stale && !f->in.first)
-        return true;
-    later(f, t);
+        follow_again(f, 0, "changed");       /* no event explains it */
+    else
+        later(f, t);
     return false;
 }
 
@@ -384,16 +385,6 @@ static void window_narrow(struct follow *f, struct dir *d, uint64_t before)
             existing_told(f, d, s, time_ns);
 }
 
-/* A directory was renamed, and another one than the watched has the new name: the watch was made when the old name was already taken by the next. What was told of it is taken back. */
-static void mistaken(struct follow *f, struct dir *parent, const char *name)
-{
-    uint64_t time_ns = f->kernel->time_ns(f->kernel->self);
-
-    announce(f, parent, time_ns);
-    tell_in(f, WATCHED_DELETE, parent, name, true, time_ns);
-    tell_in(f, WATCHED_CREATE, parent, name, true, time_ns);
-}
-
 static void look(struct follow *f, struct task *t)
 {
     struct dir *parent = t->root ? NULL : dirs_wd(&f->dirs, t->parent_wd), *d;
@@ -417,8 +408,8 @@ static void look(struct follow *f, struct task *t)
     if (list.failed)
         no_memory(f);
     if (!r && there && there->wd != id.wd)
-        mistaken(f, parent, t->name);
-    d = r || list.failed || !place_free(f, parent, t, &id) ? NULL : place(f, parent, t, &id);
+        follow_again(f, 0, "changed");       /* the watch was made when the old name was already another one's: what was told of it may be wrong */
+    d = r || list.failed || f->again || !place_free(f, parent, t, &id) ? NULL : place(f, parent, t, &id);
     if (d && t->announce && !f->silent)
         window_open(f, d, t);
     while (list.first) {

@@ -15,7 +15,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -143,7 +145,7 @@ static void finish(struct run *r)
 
 static char *default_env[] = { (char *)"PATH=/usr/bin:/bin", NULL };
 
-struct how { const char *user, *cwd; char **env; uint32_t ring, credit, timeout_ms; uint8_t flags; uint16_t cols, rows; bool memfd; };
+struct how { const char *user, *cwd; char **env; uint32_t ring, credit, timeout_ms; uint8_t flags; uint16_t cols, rows; bool memfd; int program_fd; };
 
 static struct run *begin(const struct how *h, char **argv)
 {
@@ -164,7 +166,7 @@ static struct run *begin(const struct how *h, char **argv)
         assert_int_equal(io_pwrite_full(fd, b.data, b.len, 0), 0);
         b.len = 0;
     }
-    send_frame(FRAME_EXEC, h->flags, r->id, 0, b.data, b.len, fd);
+    send_frame(FRAME_EXEC, h->flags, r->id, 0, b.data, b.len, h->program_fd ? h->program_fd : fd);
     if (fd >= 0)
         close(fd);
     buf_fini(&b);
@@ -883,6 +885,67 @@ static void only_standard_descriptors_are_passed_on(void **state)
     assert_string_equal(text_of(r, STREAM_OUT), "5\nagain\n");      /* "total", 0-2, and the directory itself */
 }
 
+/* A memory file with the content of a program. */
+static int program_of(const char *path, int seals)
+{
+    int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("program", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    struct stat st;
+
+    assert_true(from >= 0 && to >= 0 && !fstat(from, &st));
+    assert_int_equal(sendfile(to, from, NULL, (size_t)st.st_size), st.st_size);
+    close(from);
+    assert_int_equal(fchmod(to, 0555), 0);
+    assert_int_equal(fcntl(to, F_ADD_SEALS, seals), 0);
+    return to;
+}
+
+static void program_refused(int fd, const char *why)
+{
+    struct how h = { .flags = EXEC_READ | EXEC_PROGRAM, .program_fd = fd };
+    char *argv[] = { (char *)"ls", NULL };
+    struct run *r = begin(&h, argv);
+
+    finish(r);
+    if (!r->failed || strcmp(r->step, "program"))
+        fail_msg("%s was not refused (%d %s)", why, r->failed, r->step);
+}
+
+static void a_sealed_program_is_executed_and_nothing_else_is(void **state)
+{
+    (void)state;
+    int fd = program_of("/bin/ls", PROGRAM_SEALS), file = open("/bin/ls", O_RDONLY | O_CLOEXEC);
+    struct how h = { .flags = EXEC_READ | EXEC_PROGRAM | EXEC_CHANNEL, .user = "user", .program_fd = fd };
+    char *argv[] = { (char *)"my-name", (char *)"/proc/self/fd", (char *)"/no/such", NULL };
+    struct run *r = begin(&h, argv);
+
+    finish(r);
+    assert_string_equal(text_of(r, STREAM_OUT), "/proc/self/fd:\n0\n1\n2\n3\n4\n");       /* 3 is the channel, 4 the directory itself: the program's descriptor is not there */
+    assert_non_null(strstr(text_of(r, STREAM_ERR), "my-name: "));                          /* no other program of that name was looked for */
+    h.flags = EXEC_READ | EXEC_PROGRAM;
+    r = begin(&h, argv);
+    finish(r);
+    assert_string_equal(text_of(r, STREAM_OUT), "/proc/self/fd:\n0\n1\n2\n3\n");
+    close(fd);
+    fd = program_of("/bin/sh", PROGRAM_SEALS);
+    h.program_fd = fd;
+    char *write_it[] = { (char *)"sh", (char *)"-c", (char *)"id -u; echo x >>/proc/$$/exe || echo no", NULL };
+    r = begin(&h, write_it);
+    finish(r);
+    assert_string_equal(text_of(r, STREAM_OUT), "1000\nno\n");                              /* it is not the workload's to change */
+    close(fd);
+    program_refused(0, "no descriptor");
+    program_refused(file, "a file of a file system");
+    close(file);
+    program_refused(fd = program_of("/bin/ls", 0), "a memory file without seals");
+    close(fd);
+    program_refused(fd = program_of("/bin/ls", PROGRAM_SEALS & ~F_SEAL_WRITE), "one that can be written");
+    close(fd);
+    program_refused(fd = program_of("/bin/ls", PROGRAM_SEALS & ~F_SEAL_SEAL), "one that is not sealed for good");
+    close(fd);
+    program_refused(fd = program_of("/dev/null", PROGRAM_SEALS), "an empty one");
+    close(fd);
+}
+
 static void a_supervisor_that_is_killed_is_not_made_up_for(void **state)
 {
     (void)state;
@@ -1049,7 +1112,7 @@ int main(int argc, char **argv)
         t(a_timeout_ends_what_ignores_it), t(signals_reach_the_process_or_its_group), t(children_that_daemonise_go_with_the_tree),
         t(output_of_children_left_behind_still_comes), t(fork_bombs_and_chains_are_ended),
         t(a_supervisor_that_dies_when_it_has_stopped_all_leaves_nobody_so), t(nothing_reaches_the_agent_and_its_supervisors),
-        t(only_standard_descriptors_are_passed_on), t(a_supervisor_that_is_killed_is_not_made_up_for), t(a_terminal_echoes_resizes_and_ends),
+        t(only_standard_descriptors_are_passed_on), t(a_sealed_program_is_executed_and_nothing_else_is), t(a_supervisor_that_is_killed_is_not_made_up_for), t(a_terminal_echoes_resizes_and_ends),
         t(ports_are_waited_for_and_dialled), t(it_ends_with_its_peer_and_takes_all_along), t(shutdown_asks_first),
     };
 
