@@ -7,16 +7,53 @@
 #include "sandbox/files.h"
 
 enum { FRESH_S = 5, FILE_MAX = 256 * 1024 };
-struct names { char *passwd, *group; uint64_t read_ns; };
+/* Parsed once: a listing asks for each of its entries, and the files are the workload's. */
+struct names { GHashTable *users, *homes, *groups; uint64_t read_ns; };        /* id -> name; name or id -> home; id -> name */
 static GHashTable *all;                   /* id of the box -> names */
 
 static void names_free(gpointer p)
 {
     struct names *n = p;
 
-    g_free(n->passwd);
-    g_free(n->group);
+    g_hash_table_unref(n->users);
+    g_hash_table_unref(n->homes);
+    g_hash_table_unref(n->groups);
     g_free(n);
+}
+
+static struct names *names_new(uint64_t now)
+{
+    struct names *n = g_new(struct names, 1);
+
+    n->users = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    n->homes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    n->groups = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    n->read_ns = now;
+    return n;
+}
+
+/* The first line of an id or name counts, as for the C library. */
+static void keep(GHashTable *h, const char *key, const char *value)
+{
+    if (*key && *value && g_utf8_validate(value, -1, NULL) && !g_hash_table_contains(h, key))
+        g_hash_table_insert(h, g_strdup(key), g_strdup(value));
+}
+
+/* "name:x:id:..." */
+static void parse(struct names *n, const char *text, bool groups)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    for (char **l = lines; *l; l++) {
+        g_auto(GStrv) f = g_strsplit(*l, ":", 8);
+        unsigned count = g_strv_length(f);
+        if (count > 2)
+            keep(groups ? n->groups : n->users, f[2], f[0]);
+        if (count > 5 && !groups && f[5][0] == '/') {
+            keep(n->homes, f[0], f[5]);
+            keep(n->homes, f[2], f[5]);
+        }
+    }
 }
 
 static gboolean stale(gpointer key, gpointer value, gpointer now) { return *(uint64_t *)now - ((struct names *)value)->read_ns > FRESH_S * 1000000000ull; }
@@ -24,7 +61,7 @@ static gboolean stale(gpointer key, gpointer value, gpointer now) { return *(uin
 static const struct names *names_of(const struct box *b) { return all ? g_hash_table_lookup(all, b->id) : NULL; }
 
 /* --- reading both files, one after the other --- */
-struct ask { struct e2b_call *k; void (*then)(void *self); struct file_call *f; GString *text; struct names *n; };
+struct ask { struct e2b_call *k; void (*then)(void *self); struct file_call *f; GString *text; struct names *n; bool groups; };
 
 static void ask_next(struct ask *a);
 
@@ -47,14 +84,14 @@ static void ask_end(struct ask *a)
 
 static void file_over(struct ask *a)
 {
-    char **to = a->n->passwd ? &a->n->group : &a->n->passwd;
-
-    *to = g_strdup(a->text->str);
+    parse(a->n, a->text->str, a->groups);
     g_string_truncate(a->text, 0);
-    if (a->n->group)
+    if (a->groups) {
         ask_end(a);
-    else
-        ask_next(a);
+        return;
+    }
+    a->groups = true;
+    ask_next(a);
 }
 
 static void on_head(void *arg, int status, const char *step, const struct file_stat *st)
@@ -83,7 +120,7 @@ static void ask_next(struct ask *a)
 
     q->op = FILE_READ;
     q->len = FILE_MAX;
-    g_strlcpy(q->path, a->n->passwd ? "/etc/group" : "/etc/passwd", sizeof(q->path));
+    g_strlcpy(q->path, a->groups ? "/etc/group" : "/etc/passwd", sizeof(q->path));
     file_free(a->f);
     a->f = file_start(a->k->x.b, NULL, q, &ops, a, &f);
     g_free(q);
@@ -108,55 +145,40 @@ void e2b_names_need(void *self, void (*then)(void *self))
     a->k = boxed_ref(k);
     a->then = then;
     a->text = g_string_new(NULL);
-    a->n = g_new0(struct names, 1);
-    a->n->read_ns = now;
+    a->n = names_new(now);
     ask_next(a);
 }
 
-/* --- looking up: "name:x:id:...", field by field --- */
-static char *field_of(const char *text, unsigned match, const char *want, unsigned field)
-{
-    g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
-
-    for (char **l = lines; *l; l++) {
-        g_auto(GStrv) f = g_strsplit(*l, ":", 8);
-        unsigned n = g_strv_length(f);
-        if (n > match && n > field && !strcmp(f[match], want) && *f[field])
-            return g_strdup(f[field]);
-    }
-    return NULL;
-}
-
-static char *id_name(const char *text, uint32_t id)
+/* --- looking up --- */
+static char *id_name(GHashTable *h, uint32_t id)
 {
     g_autofree char *number = g_strdup_printf("%u", id);
-    char *name = field_of(text, 2, number, 0);
+    const char *name = h ? g_hash_table_lookup(h, number) : NULL;
 
-    return name && g_utf8_validate(name, -1, NULL) ? name : (g_free(name), g_strdup(number));
+    return g_strdup(name ? name : number);
 }
 
 char *e2b_owner(const struct box *b, uint32_t uid)
 {
     const struct names *n = names_of(b);
 
-    return id_name(n ? n->passwd : NULL, uid);
+    return id_name(n ? n->users : NULL, uid);
 }
 
 char *e2b_group(const struct box *b, uint32_t gid)
 {
     const struct names *n = names_of(b);
 
-    return id_name(n ? n->group : NULL, gid);
+    return id_name(n ? n->groups : NULL, gid);
 }
 
 static char *home_of(const struct box *b, const char *user)
 {
     const struct names *n = names_of(b);
-    char *home = field_of(n ? n->passwd : NULL, g_ascii_isdigit(user[0]) ? 2 : 0, user, 5);
+    const char *home = n ? g_hash_table_lookup(n->homes, user) : NULL;
 
-    if (home && home[0] == '/')
-        return home;
-    g_free(home);
+    if (home)
+        return g_strdup(home);
     return !strcmp(user, "root") ? g_strdup("/root") : g_strdup_printf("/home/%s", user);
 }
 

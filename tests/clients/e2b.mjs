@@ -24,7 +24,7 @@ async function step(what, fn) {
 }
 const has = (object, method, what) => {
     const there = typeof object[method] === 'function';
-    if (!there) console.log(`ok # SKIP ${pkg}: ${what}: this package has no ${method}`);
+    if (!there) console.log(`# ${pkg} has no ${method}: ${what} is not tried with it`);
     return there;
 };
 const until = async (what, fn, limit = 20000) => {
