@@ -14,9 +14,9 @@
  *   {op:"fork", from, to: [box...]}          what forks get (policy_for_fork)
  *   {op:"forget", box}                       it was deleted
  *   {op:"secret_put", name, value, hosts?, plain_http?}, {op:"secret_delete", name}, {op:"secret_list"}      -> {secrets: [{name, hosts?, plain_http, created, updated, usable}]}
- *   {op:"log", box?, since?, follow}         -> events {event: {...}} (docs/egress.md 5), then ok when not follow. {op:"cancel", of: tag}
+ *   {op:"log", box?, since?, follow}         -> events {event: {...}} (docs/egress.md 5; {event: {lost: true}}: some before the next are gone), then ok {next: since} when not follow, or cancelled. {op:"cancel", of: tag}
  *   {op:"usage", box}                        -> {requests, denied, bytes_up, bytes_down, connections}
- *   {op:"status"}                            -> {boxes, connections, threads, ca: {subject, not_after, sha256}, secrets, key: "file" | "memory", resolver, roots} */
+ *   {op:"status"}                            -> {boxes, known, connections, threads, ca: {subject, not_after, sha256}, secrets, key: "file" | "memory", resolver, roots}: boxes are served, known have rules; resolver, roots: how many */
 #pragma once
 #include <stdint.h>
 #include "sandbox/launch_proto.h"
