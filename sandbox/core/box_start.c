@@ -25,6 +25,7 @@
 struct start {
     unsigned pending, slot;
     bool slot_held, failed;
+    bool telling, synced;                 /* egress was not told yet; all else is done */
     struct fault fault;
     unsigned mount_count;                 /* [0] is the root */
     char objects[1 + LAUNCH_MOUNTS_MAX][LAUNCH_NAME * 2];
@@ -138,9 +139,30 @@ static void source_shown(void *arg, json_t *result, int fd, const struct fault *
         source_fixed(p, result, fd, fault);
 }
 
+/* Beside all phases, for egress writes it down: only what is run in the box must not be before it. */
+struct telling { struct box *b; unsigned run; };
+
 static void egress_told(void *arg)
 {
-    part_done(arg);
+    struct telling *t = arg;
+    struct box *b = t->b;
+    struct start *s = t->run == b->p->egress_run ? b->p->start : NULL;
+
+    g_free(t);
+    if (s)
+        s->telling = false;
+    if (s && s->synced)
+        box_start_synced(b);
+    box_unref(b);
+}
+
+static void egress_tell(struct box *b)
+{
+    struct telling *t = g_new(struct telling, 1);
+
+    *t = (struct telling){ box_ref(b), b->p->egress_run };
+    b->p->start->telling = true;
+    box_egress_tell(b, egress_told, t);
 }
 
 static void phase_prepare(struct box *b)
@@ -152,7 +174,7 @@ static void phase_prepare(struct box *b)
 
     s->pending++;                         /* until all are sent */
     launcher_ask(b->sd->launcher, &q, NULL, 0, prepared, part_new(b, 0));
-    box_egress_tell(b, egress_told, part_new(b, 0));
+    egress_tell(b);
     s->mount_count = 1;
     g_strlcpy(s->objects[0], b->id, sizeof(s->objects[0]));
     if (b->bare) {
@@ -374,6 +396,10 @@ void box_start_synced(struct box *b)
     if (p->hello_timer)
         g_source_remove(p->hello_timer);
     p->hello_timer = 0;
+    if (fresh && p->start->telling) {
+        p->start->synced = true;
+        return;
+    }
     p->synced = true;
     p->times.ready_ns = clock_mono_ns();
     b->idle_since_ns = p->times.ready_ns;
