@@ -154,6 +154,8 @@ static gboolean agent_readable(gint fd, GIOCondition cond, gpointer arg)
         world_agent_dies(w, true, 0);
         return G_SOURCE_REMOVE;
     }
+    if (r.type != FRAME_HELLO && w->on_frame)
+        w->on_frame(w, fd, &r);
     if (r.type != FRAME_HELLO || w->agent_silent)
         return G_SOURCE_CONTINUE;
     if (w->agent_fatal) {

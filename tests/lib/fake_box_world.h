@@ -11,6 +11,7 @@ struct world {
     uint64_t layers;                      /* that agents prove */
     bool agent_silent, agent_fatal;
     bool bare;
+    void (*on_frame)(struct world *w, int fd, const struct frame *f);      /* what its agents do with other frames than HELLO and SHUTDOWN; may be NULL */
     int kill_fails;                       /* so many KILLs are answered with -ETIMEDOUT */
     /* what happened */
     _Atomic int steps;
