@@ -27,9 +27,9 @@ void client_unref(struct client *c)
 }
 
 /* Takes o. */
-int client_say(struct client *c, json_int_t tag, json_t *o)
+int client_say(struct client *c, json_int_t tag, json_t *taken)
 {
-    _cleanup_(json_decref_p) json_t *own = o;
+    _cleanup_(json_decref_p) json_t *o = taken;
 
     if (!o || json_object_set_new(o, "tag", json_integer(tag)))
         return -ENOMEM;
