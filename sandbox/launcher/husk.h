@@ -33,10 +33,12 @@ struct husk {
     const struct husk_plan *plan;
     char step[160];           /* what is being done, for people */
     int stage, proc, dev, mask, usr, bundle, shm_at;        /* mounts; shm_at: directory for /dev/shm */
+    unsigned host_bundles;    /* which of the usual files of certificates the host has */
 };
 void husk_step(struct husk *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int husk_net(struct husk *h, int doors[EGRESS_DOORS]);      /* the doors are owned by the caller. 0 or -errno with step */
 int husk_mounts(struct husk *h);          /* 0 or -errno with step */
+void husk_look_for_certificates(struct husk *h);     /* while the host's tree is still there */
 int husk_root(struct husk *h, const struct launch_packet *p, int root_fd, const int *mount_fds);
 /* fsopen .. fsmount; options: "key=value" or "key", up to NULL. The mount's descriptor or -errno. */
 int husk_fs(const char *type, unsigned attrs, const char *const *options);

@@ -242,6 +242,7 @@ static int take_from_host(struct husk *h, int node_fds[NODES])
     for (unsigned i = 0; i < NODES; i++)
         if ((node_fds[i] = clone_node(h, i)) < 0)
             return node_fds[i];
+    husk_look_for_certificates(h);
     husk_step(h, "take the host's /usr");
     h->usr = husk_clone(AT_FDCWD, "/usr", AT_RECURSIVE);
     if (h->usr < 0)

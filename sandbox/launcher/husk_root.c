@@ -132,18 +132,29 @@ static int attach_mounts(struct husk *h, const struct launch_packet *p, int root
     return 0;
 }
 
-/* Where programs look for the world's certificates: there they find the bundle, if the tree has a regular file in that place. What a workload can make of these names (a symlink,
- * a directory, nothing) only keeps it from that: the environment names the bundle too. */
-static int attach_bundle(struct husk *h, int root_fd)
+static const char *const bundle_paths[] = { "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem" };
+
+void husk_look_for_certificates(struct husk *h)
 {
-    static const char *const paths[] = { "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/cert.pem" };
+    for (unsigned i = 0; i < sizeof(bundle_paths) / sizeof(bundle_paths[0]); i++)
+        if (!access(bundle_paths[i], F_OK))
+            h->host_bundles |= 1u << i;
+}
+
+/* Where programs look for the world's certificates: there they find the bundle, if the tree has a regular file in that place. What a workload can make of these names (a symlink,
+ * a directory, nothing) only keeps it from that: the environment names the bundle too. Each look costs a start some requests to snapshotd, so in a tree of the
+ * template host only those places are looked at that the host has: its programs know no other. */
+static int attach_bundle(struct husk *h, int root_fd, bool like_host)
+{
     struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
     struct stat st;
     int r = 0;
 
-    for (unsigned i = 0; !r && h->bundle >= 0 && i < sizeof(paths) / sizeof(paths[0]); i++) {
-        husk_step(h, "attach the bundle of certificates at /%s", paths[i]);
-        _cleanup_close_ int at = (int)syscall(SYS_openat2, root_fd, paths[i], &how, sizeof(how));
+    for (unsigned i = 0; !r && h->bundle >= 0 && i < sizeof(bundle_paths) / sizeof(bundle_paths[0]); i++) {
+        if (like_host && !(h->host_bundles & 1u << i))
+            continue;
+        husk_step(h, "attach the bundle of certificates at %s", bundle_paths[i]);
+        _cleanup_close_ int at = (int)syscall(SYS_openat2, root_fd, bundle_paths[i] + 1, &how, sizeof(how));
         if (at < 0 || fstat(at, &st) || !S_ISREG(st.st_mode))
             continue;
         _cleanup_close_ int fd = husk_clone(h->bundle, "", AT_EMPTY_PATH);
@@ -188,7 +199,7 @@ int husk_root(struct husk *h, const struct launch_packet *p, int root_fd, const 
     if (!r && (p->flags & LAUNCH_HOST_USR))
         r = attach_own(h, root_fd, h->usr, "/usr");
     if (!r)
-        r = attach_bundle(h, root_fd);
+        r = attach_bundle(h, root_fd, p->flags & LAUNCH_HOST_USR);
     if (!r)
         r = attach_mounts(h, p, root_fd, mount_fds);
     if (r)
