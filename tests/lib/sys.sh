@@ -52,6 +52,7 @@ sys_end() {
     for p in "${SYS_PIDS[@]:-}"; do [ -n "$p" ] && kill "$p" 2>/dev/null; done
     while read -r m; do umount -l "$m" 2>/dev/null; done < <(awk -v t="$T/" 'index($5, t) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
     for s in "${SYS_STORES[@]}"; do [ -d "$s" ] && "$COPPICE" --store "$s" down >/dev/null 2>&1; done
+    for s in "${SYS_STORES[@]}"; do [ -s "$s/sandbox/id" ] && rm -f "/etc/coppice/keys/$(cat "$s/sandbox/id")"; done      # the key of its secrets lives outside
     cd / && rm -rf "$T"
     echo "$(basename "$0"): $PASSED passed, $FAILED failed, $SKIPPED skipped"
     [ $FAILED -eq 0 ] && [ $st -eq 0 ] && [ $((PASSED + SKIPPED)) -gt 0 ]; exit $?
