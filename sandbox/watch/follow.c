@@ -757,6 +757,8 @@ bool follow_work(struct follow *f)
     if (f->again && !f->silent)
         again(f);
     bool more = tasks_work(f);
+    if (f->end_code)
+        return false;
     more |= events_work(f);
     if ((!f->in.first || (f->silent && !f->walking && f->in.done >= f->silent_until)) && !f->tasks) {
         late_work(f);

@@ -290,8 +290,18 @@ static void limits_and_ends_have_reasons(void **state)
     told();
     assert_string_equal(f.end_code, "too_many");
     assert_non_null(strstr(f.end_text, "max_user_watches"));
+    follow_fini(&f);
+    f = (struct follow){ .kernel = &kernel, .recursive = true, .prefix = "/w" };
+    told_init(&f.out, 20 * MS);
+    fake.look_error = -EACCES;
+    follow_start(&f);
+    assert_string_equal(told(), "");         /* not ready first */
+    assert_string_equal(f.end_code, "permission_denied");
     f.end_code = NULL;
     fake.look_error = 0;
+    follow_again(&f, 0, "x");
+    f.silent = false;
+    told();
     says(1, IN_DELETE_SELF, 0, "");
     told();
     assert_string_equal(f.end_code, "not_found");
