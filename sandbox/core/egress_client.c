@@ -20,7 +20,7 @@
 #include "sandbox/http/codes.h"
 #include "sandbox/launch_client.h"
 
-enum { RETRY_MS = 2000, TICK_MS = 1000, OUT_MAX = 16 << 20 };
+enum { RETRY_MS = 2000, SOON_MS = 50 /* after a connection to one that was just dying */, YOUNG_MS = 200, TICK_MS = 1000, OUT_MAX = 16 << 20 };
 
 struct ask { uint32_t tag; char *text; bool once, sent, follows; uint64_t due_ns; egress_event_fn *event; egress_fn *fn; void *arg; };
 struct egress_client {
@@ -32,10 +32,12 @@ struct egress_client {
     GHashTable *asks;                     /* tag -> struct ask */
     struct buf out, got;
     size_t out_off;
+    uint64_t since_ns;                    /* of the connection */
     char why[300];
 };
 
 static void connect_now(struct egress_client *c);
+static gboolean retry_now(gpointer arg);
 
 static void ask_free(void *p)
 {
@@ -236,6 +238,8 @@ static gboolean readable(gint fd, GIOCondition cond, gpointer arg)
     log_warn("step=egress %s", n > 0 ? "it says what is not of the protocol: asked for anew" : "connection lost");
     c->in = 0;
     close_connection(c);
+    if (clock_mono_ns() - c->since_ns < YOUNG_MS * 1000000ull && !c->retry)
+        c->retry = g_timeout_add(SOON_MS, retry_now, c);
     fail_all(c, lost, "unavailable", "the egress proxy ended before it answered, and is started again; look at what is so, and try again");
     connect_now(c);
     return G_SOURCE_REMOVE;
@@ -260,6 +264,7 @@ static void connected(void *arg, const struct launch_packet *p, int *fds, unsign
     if (p->op == LAUNCH_OK && fd_count == 1) {
         c->fd = fds[0];
         c->why[0] = 0;
+        c->since_ns = clock_mono_ns();
         c->in = g_unix_fd_add(c->fd, G_IO_IN | G_IO_HUP, readable, c);
         send_all(c);
         return;
@@ -275,11 +280,8 @@ static void connect_now(struct egress_client *c)
 {
     struct launch_packet q = { .op = LAUNCH_EGRESS };
 
-    if (c->asked || c->fd >= 0)
+    if (c->asked || c->fd >= 0 || c->retry)
         return;
-    if (c->retry)
-        g_source_remove(c->retry);
-    c->retry = 0;
     c->asked = true;
     launcher_ask(c->sd->launcher, &q, NULL, 0, connected, c);
 }
