@@ -595,6 +595,7 @@ static void programs_are_told_where_the_certificates_are_unless_somebody_says_ot
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(programs_are_told_where_the_certificates_are_unless_somebody_says_otherwise),
         cmocka_unit_test(an_ordinary_one_is_told_in_order),
         cmocka_unit_test(a_failed_start_is_told_once),
         cmocka_unit_test(frames_of_nothing_do_nothing),
