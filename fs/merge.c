@@ -146,7 +146,7 @@ static int other_name(void *arg, const struct side_name *n)
 
     int r = side_path(&x->m->side, n->dir, n->name, n->len, &b);
     buf_put_u8(&b, 0);
-    if (!r && !(r = buf_err(&b)) && !changes_at(&x->m->t, (char *)b.data, "A")) {
+    if (!r && !(r = buf_err(&b)) && !changes_at(&x->m->t, (char *)b.data, "AT")) {
         r = changes_back(&x->m->t, (char *)b.data, &in_base);
         if (r > 0)
             r = changes_forward(&x->m->m, in_base, &x->found);
