@@ -12,6 +12,18 @@ c() { "$COPPICE" "$@"; }
 pass() { PASSED=$((PASSED + 1)); echo "ok $*"; }
 fail() { FAILED=$((FAILED + 1)); echo "not ok $*"; }
 skip() { SKIPPED=$((SKIPPED + 1)); echo "ok # SKIP $*"; }
+# told: what another program says on stdin in lines "ok WHAT", "not ok WHAT", "ok # SKIP WHY" counts as said here. Not at the end of a pipe: that counts in a shell of its own.
+told() {
+    local line
+    while read -r line; do
+        case $line in
+            "ok # SKIP "*) skip "${line#ok # SKIP }" ;;
+            "ok "*) pass "${line#ok }" ;;
+            "not ok "*) fail "${line#not ok }" ;;
+            *) echo "# $line" ;;
+        esac
+    done
+}
 # check WHAT COMMAND...: the command must succeed. Its output is shown if it does not.
 check() {
     local what=$1 out; shift

@@ -5,14 +5,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 need_mounts "code contexts"
 check "a sandbox" c create ws
 check "it runs" c exec ws -- true
-while read -r line; do
-    case $line in
-        "ok # SKIP "*) skip "${line#ok # SKIP }" ;;
-        "ok "*) pass "${line#ok }" ;;
-        "not ok "*) fail "${line#not ok }" ;;
-        *) echo "$line" ;;
-    esac
-done < <(python3 "$here/code_checks.py" "$COPPICE_STORE/sandbox/api.sock" ws 2>&1 || echo "not ok code_checks.py ended with an error")
+told < <(python3 "$here/code_checks.py" "$COPPICE_STORE/sandbox/api.sock" ws 2>&1 || echo "not ok code_checks.py ended with an error")
 
 # --- the command ---
 cd "$T" || exit 1

@@ -7,13 +7,7 @@ check "daemons start" c up --listen 127.0.0.1:0
 socket=$COPPICE_STORE/sandbox/api.sock
 url=http://$(cat "$COPPICE_STORE/sandbox/listen") token=$(cat "$COPPICE_STORE/sandbox/token")
 
-while read -r line; do
-    case $line in
-        "ok "*) pass "${line#ok }" ;;
-        "not ok "*) fail "${line#not ok }" ;;
-        *) echo "$line" ;;
-    esac
-done < <(python3 "$here/http_routes.py" "$socket" 2>&1 || echo "not ok http_routes.py")
+told < <(python3 "$here/http_routes.py" "$socket" 2>&1 || echo "not ok http_routes.py")
 
 status() { curl -s -o /dev/null -w '%{http_code}' "$@"; }
 same "TCP without a token" 401 "$(status "$url/v1/sandbox")"

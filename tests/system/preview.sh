@@ -3,15 +3,6 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib/sys.sh"
 need_mounts previews
-lines() {
-    while read -r line; do
-        case $line in
-            "ok "*) pass "${line#ok }" ;;
-            "not ok "*) fail "${line#not ok }" ;;
-            *) echo "# $line" ;;
-        esac
-    done
-}
 check "the daemons start" c up --listen 127.0.0.1:0
 check "a sandbox" c create ws
 listen=$(cat "$COPPICE_STORE/sandbox/listen") token=$(cat "$COPPICE_STORE/sandbox/token")
@@ -29,13 +20,13 @@ else
     check "a web project inside" c cp "$clients/vite" ws:web
     check "Vite runs" sh -c "'$COPPICE' exec --detach --cwd /workspace/web ws -- node node_modules/vite/bin/vite.js --port 5173 --strictPort >/dev/null &&
         '$COPPICE' exec --detach ws -- python3 /workspace/server.py 4001 >/dev/null && '$COPPICE' exec --detach ws -- python3 /workspace/server.py 4002 >/dev/null"
-    lines < <(timeout 120 node "$clients/vite.mjs" "http://$listen" "$token" ws "$(c port ws 5173)" "$(c port ws 4001)" "$(c port ws 4002)" \
+    told < <(timeout 120 node "$clients/vite.mjs" "http://$listen" "$token" ws "$(c port ws 5173)" "$(c port ws 4001)" "$(c port ws 4002)" \
         "$(c --json port ws 4001 | sed -n 's/.*"path_url": *"\([^"]*\)".*/\1/p')" 2>&1 || echo "not ok vite.mjs")
 fi
-lines < <(python3 "$here/preview.py" traffic "$listen" "$token" "$COPPICE_STORE/sandbox/api.sock" 2>&1 || echo "not ok preview.py traffic ran to its end")
+told < <(python3 "$here/preview.py" traffic "$listen" "$token" "$COPPICE_STORE/sandbox/api.sock" 2>&1 || echo "not ok preview.py traffic ran to its end")
 wait "$nobody"
 check "where nothing listens a page says so after the wait" grep -q 'nothing listens on its port 3002.*504 text/html' <(tr '\n' ' ' <"$T/nobody")
-lines < <(python3 "$here/preview.py" life "$listen" "$token" "$COPPICE_STORE/sandbox/api.sock" 2>&1 || echo "not ok preview.py life ran to its end")
+told < <(python3 "$here/preview.py" life "$listen" "$token" "$COPPICE_STORE/sandbox/api.sock" 2>&1 || echo "not ok preview.py life ran to its end")
 refused "coppice port of a reserved port" 1 "proxy and resolver" c port ws 443
 check "coppice port makes a URL" sh -c "'$COPPICE' port ws 8080 | grep -qE '^http://8080-ws-[a-z0-9]+-[a-z2-7]{26}\.localhost:[0-9]+/$'"
 check "shows it" sh -c "'$COPPICE' port ws | grep -q 8080"

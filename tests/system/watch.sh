@@ -5,13 +5,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 need_mounts "change events"
 check "a sandbox" c create ws
 check "it runs" c exec ws -- true
-while read -r line; do
-    case $line in
-        "ok "*) pass "${line#ok }" ;;
-        "not ok "*) fail "${line#not ok }" ;;
-        *) echo "$line" ;;
-    esac
-done < <(python3 "$here/watch_checks.py" "$COPPICE_STORE/sandbox/api.sock" "$COPPICE" ws 2>&1 || echo "not ok watch_checks.py ended with an error")
+told < <(python3 "$here/watch_checks.py" "$COPPICE_STORE/sandbox/api.sock" "$COPPICE" ws 2>&1 || echo "not ok watch_checks.py ended with an error")
 
 # --- the command ---
 c exec ws -- true
