@@ -1,28 +1,16 @@
 #!/usr/bin/env python3
 """Writes an assembler file that holds the drivers of code contexts, with acorn and (compressed) the TypeScript compiler: nothing is read at run time. Usage: embed.py SOURCE_DIR
 BUILD_DIR OUT.S. The two come from SOURCE_DIR/node_modules if they are there (tools/install-packages build), else `npm ci` fetches them into BUILD_DIR, pinned by package-lock.json."""
-import gzip, json, pathlib, shutil, subprocess, sys
+import gzip, pathlib, sys
+
+sys.dont_write_bytecode = True                   # not into the source tree
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from npm_pins import modules
 
 source, build, out = map(pathlib.Path, sys.argv[1:4])
 
 
-def modules():
-    pins = {name: entry['version'] for name, entry in json.loads((source / 'package-lock.json').read_text())['packages'].items() if name}
-    for place in (source / 'node_modules', build / 'drivers' / 'node_modules'):
-        if all((place.parent / name / 'package.json').exists() and json.loads((place.parent / name / 'package.json').read_text())['version'] == version for name, version in pins.items()):
-            return place
-    place = build / 'drivers'
-    place.mkdir(parents=True, exist_ok=True)
-    for name in ('package.json', 'package-lock.json'):
-        shutil.copy(source / name, place / name)
-    try:
-        subprocess.run(['npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund'], cwd=place, check=True, stdout=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError) as e:
-        sys.exit(f'embed.py: JavaScript and TypeScript contexts need acorn and typescript: {e}. Run tools/install-packages build (it needs the npm registry once).')
-    return place / 'node_modules'
-
-
-node = modules()
+node = modules(source, build / 'drivers', 'JavaScript and TypeScript contexts need acorn and typescript')
 files = [('boot_python', (source / 'boot.py').read_bytes() + b'\0'), ('boot_node', (source / 'boot.js').read_bytes() + b'\0'), ('driver_python', (source / 'python.py').read_bytes()),
          ('driver_node', (source / 'node.js').read_bytes()), ('acorn', (node / 'acorn/dist/acorn.js').read_bytes()),
          ('typescript', gzip.compress((node / 'typescript/lib/typescript.js').read_bytes(), 9, mtime=0))]
