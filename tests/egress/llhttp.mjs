@@ -4,17 +4,10 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { random } from './random.mjs'
 
 const [program, mutations = '20000'] = process.argv.slice(2), cases = new URL('cases', import.meta.url).pathname
 const PAUSED = 21, PAUSED_UPGRADE = 22, INVALID_METHOD = 6
-let seed = process.env.COPPICE_SEED === 'random' ? BigInt(Date.now()) : BigInt(process.env.COPPICE_SEED || '1795231922000')
-console.log(`COPPICE_SEED=${seed}`)
-function random (n) {
-  seed = BigInt.asUintN(64, seed + 0x9e3779b97f4a7c15n)
-  let z = BigInt.asUintN(64, (seed ^ (seed >> 30n)) * 0xbf58476d1ce4e5b9n)
-  z = BigInt.asUintN(64, (z ^ (z >> 27n)) * 0x94d049bb133111ebn)
-  return Number((z ^ (z >> 31n)) % BigInt(n))
-}
 
 // ---- llhttp ----
 let messages, current, memory

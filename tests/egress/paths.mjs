@@ -2,16 +2,9 @@
 // doubled slashes), Java's servlets (parameters cut off, then decoded, then dot segments), and a careless one (decoded twice, backslashes are slashes).
 // What is canonical comes out of all as it went in (decoded), and no two alike. paths.mjs HTTP_ANSWERS [PATHS]
 import { spawnSync } from 'node:child_process'
+import { random } from './random.mjs'
 
 const [program, paths = '100000'] = process.argv.slice(2)
-let seed = process.env.COPPICE_SEED === 'random' ? BigInt(Date.now()) : BigInt(process.env.COPPICE_SEED || '1795231922000')
-console.log(`COPPICE_SEED=${seed}`)
-function random (n) {
-  seed = BigInt.asUintN(64, seed + 0x9e3779b97f4a7c15n)
-  let z = BigInt.asUintN(64, (seed ^ (seed >> 30n)) * 0xbf58476d1ce4e5b9n)
-  z = BigInt.asUintN(64, (z ^ (z >> 27n)) * 0x94d049bb133111ebn)
-  return Number((z ^ (z >> 31n)) % BigInt(n))
-}
 
 const decode = s => s.replace(/%([0-9a-f]{2})/gi, (m, h) => String.fromCharCode(parseInt(h, 16)))
 function dots (path) {
