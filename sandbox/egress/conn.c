@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,19 +26,53 @@ void conn_cut(struct conn *c)
         shutdown(c->client.fd, SHUT_RDWR);
 }
 
-int conn_begin(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was)
+static void asked_free(struct open_request *q)
+{
+    free(q->target);
+    box_view_unref(q->view);
+}
+
+/* Takes asked. */
+static int begin(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was, struct open_request asked)
 {
     pthread_mutex_lock(&c->box->lock);
+    struct open_request old = c->asked;
     c->busy = true;
     c->secret = false;
     c->now = *to;
     c->was = was;
+    c->asked = asked;
     pthread_mutex_unlock(&c->box->lock);
+    asked_free(&old);
     /* Who changes the rules looks at the connections after the change is in force: it saw this one, or we see the change. */
     const struct box_view *now = state_box(c->e->state, c->box->id);
-    bool ok = now == v || (now && policy_still_allows(now->policy, &now->box, to, was));
+    bool ok = now == v || (now && conn_stands(c, now));
     box_view_unref(now);
     return ok ? 0 : -EPERM;
+}
+
+int conn_begin(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was)
+{
+    return begin(c, v, to, was, (struct open_request){ 0 });
+}
+
+int conn_begin_request(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was, const struct rule *rule, const struct message *m, bool upgrade)
+{
+    struct open_request q = { .rule = rule, .target = strdup(m->target), .upgrade = upgrade };
+
+    if (!q.target)
+        return -ENOMEM;
+    memcpy(q.method, m->method, sizeof(q.method));
+    q.view = box_view_ref(v);
+    return begin(c, v, to, was, q);
+}
+
+bool conn_stands(const struct conn *c, const struct box_view *v)
+{
+    const struct open_request *q = &c->asked;
+
+    return policy_still_allows(v->policy, &v->box, &c->now, c->was) &&
+           (!q->target || policy_still_allows_request(v->policy, &v->box, &c->now, q->method, q->target, q->upgrade, c->secret ? q->rule : NULL));
 }
 
 void conn_secret(struct conn *c, bool used)
@@ -50,8 +85,11 @@ void conn_secret(struct conn *c, bool used)
 void conn_rest(struct conn *c)
 {
     pthread_mutex_lock(&c->box->lock);
+    struct open_request old = c->asked;
     c->busy = c->secret = false;
+    c->asked = (struct open_request){ 0 };
     pthread_mutex_unlock(&c->box->lock);
+    asked_free(&old);
 }
 
 static void conn_end(struct conn *c)
@@ -70,6 +108,7 @@ static void conn_end(struct conn *c)
         c->next->prev = c->prev;
     pthread_mutex_unlock(&b->lock);
     stream_close(&c->client, c->broken || atomic_load(&c->cut));
+    asked_free(&c->asked);
     free(c);
     atomic_fetch_sub(&b->count, 1);
     egress_box_unref(b);

@@ -118,7 +118,7 @@ void egress_box_recheck(struct egress_box *b, bool secrets)
 
     pthread_mutex_lock(&b->lock);
     for (struct conn *c = b->conns; c; c = c->next)
-        if (c->busy && (!v || (secrets && c->secret) || !policy_still_allows(v->policy, &v->box, &c->now, c->was)))
+        if (c->busy && (!v || (secrets && c->secret) || !conn_stands(c, v)))
             conn_cut(c);
     pthread_mutex_unlock(&b->lock);
     box_view_unref(v);

@@ -92,7 +92,10 @@ static int judge(struct exchange *x)
         return exchange_say(x, "deny", 403, "denied", "the rule does not allow WebSockets", 0);
     if (x->verdict.rule && !limiter_request(x->v->limiter, x->verdict.rule, &retry_s))
         return exchange_say(x, "deny", 429, "too_many_requests", "the rule's limit of requests is reached", retry_s);
-    if (conn_begin(x->c, x->v, &x->a, stage1.kind))
+    int r = conn_begin_request(x->c, x->v, &x->a, stage1.kind, x->verdict.rule, &x->m, x->upgrade);
+    if (r == -ENOMEM)
+        return r;
+    if (r)
         return exchange_say(x, "deny", 403, "denied", "the rules have just changed", 0);
     return 2;
 }
@@ -222,6 +225,7 @@ static int send_once(struct exchange *x)
     x->up.limiter = x->v->limiter;
     x->up.rule = x->verdict.rule;
     x->up.up = true;
+    x->up.no_trailers = rule_edits_headers(x->verdict.rule);
     x->seen = 0;
     x->got = false;
     if (!r)

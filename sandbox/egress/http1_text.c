@@ -165,10 +165,10 @@ bool http1_is_trailer(struct slice name)
 {
     static const char *const names[] = { "host", "connection", "content-length", "transfer-encoding", "content-encoding", "content-type", "content-range", "trailer", "te",
                                          "upgrade", "keep-alive", "expect", "authorization", "cookie", "set-cookie", "cache-control", "max-forwards", "range", "location", "date",
-                                         "www-authenticate" };
+                                         "www-authenticate", "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url" };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (slice_is_case(name, names[i]))
+        if (http1_same_folded(name, (struct slice){ names[i], strlen(names[i]) }))
             return false;
     return !(name.n >= 6 && !strncasecmp(name.p, "proxy-", 6)) && !http1_is_lookalike(name);
 }

@@ -36,6 +36,10 @@ void policy_connect(const struct policy *p, const struct policy_box *box, const 
 void policy_request(const struct policy *p, const struct policy_box *box, const struct authority *a, const struct message *m, struct verdict *ret);
 /* Does a tunnel or a long request begun under another policy still stand? (same stage-1 verdict, not denied) */
 bool policy_still_allows(const struct policy *p, const struct policy_box *box, const struct authority *a, enum verdict_kind was);
+/* The same for a request that is not over, an opened WebSocket among them. held: the rule (of the old policy) whose credential it has; it must be given the same one. NULL: it has none. */
+bool policy_still_allows_request(const struct policy *p, const struct policy_box *box, const struct authority *a, const char *method, const char *target, bool upgrade, const struct rule *held);
+/* Does this rule write headers of requests? Then trailers, which some servers merge into the headers, are not passed on. */
+bool rule_edits_headers(const struct rule *r);
 /* May the addresses of this name be private / loopback? (rule's "private") */
 bool rule_allows_private(const struct rule *r);
 const char *rule_name(const struct rule *r);

@@ -112,14 +112,6 @@ void policy_connect(const struct policy *p, const struct policy_box *box, const 
         decide(ret, !a->tls ? VERDICT_PLAIN : look ? VERDICT_INTERCEPT : VERDICT_TUNNEL, first, 0, "");
 }
 
-bool policy_still_allows(const struct policy *p, const struct policy_box *box, const struct authority *a, enum verdict_kind was)
-{
-    struct verdict v;
-
-    policy_connect(p, box, a, &v);
-    return v.kind == was && v.kind != VERDICT_DENY;
-}
-
 static bool listed(const struct texts *t, const char *text, bool exact)
 {
     for (unsigned i = 0; i < t->n; i++)
@@ -162,18 +154,28 @@ static bool fits(const struct rule *r, const struct message *m, struct slice pat
     return (!r->methods.n || listed(&r->methods, m->method, !r->deny)) && (!r->paths.n || path_listed(r, path));
 }
 
+static bool has_folded(const struct message *m, const char *name)
+{
+    for (unsigned i = 0; i < m->count; i++)
+        if (text_folds_to(m->fields[i].name, strlen(m->fields[i].name), name))
+            return true;
+    return false;
+}
+
 static bool overrides_method(const struct message *m)
 {
     static const char *const names[] = { "x-http-method-override", "x-http-method", "x-method-override" };
 
-    for (unsigned k = 0; k < 3; k++) {
-        for (unsigned i = 0; i < m->count; i++)
-            if (text_folds_to(m->fields[i].name, strlen(m->fields[i].name), names[k]))
-                return true;
-        if (query_has(m->target, names[k]))
+    for (unsigned k = 0; k < 3; k++)
+        if (has_folded(m, names[k]) || query_has(m->target, names[k]))
             return true;
-    }
     return query_has(m->target, "_method");
+}
+
+/* What IIS, Symfony and Zend (some still do) take in place of the path. */
+static bool overrides_path(const struct message *m)
+{
+    return has_folded(m, "x-original-url") || has_folded(m, "x-rewrite-url");
 }
 
 /* E26: what is answered before any rule is asked. */
@@ -221,6 +223,8 @@ static const char *unjudged(const struct rule *r, const struct message *m, struc
 {
     if (r->paths.n && !path_is_canonical(path))
         return "a rule here has paths, and this path is not written in the canonical way";
+    if (r->paths.n && overrides_path(m))
+        return "a rule here has paths, and this request asks for another one by a header";
     return r->methods.n && overrides_method(m) ? "a rule here has methods, and this request asks for another one by a header or parameter" : NULL;
 }
 

@@ -45,11 +45,11 @@ void buf_wipe(struct buf *b)
 /* What PHP and others make of a name: spaces before it go, it ends at "[" or NUL, " " "+" "." are "_". Which of them the server does nobody knows: all are taken. */
 static bool named(const char *p, size_t n, const char *name)
 {
-    char text[512], once[512];
+    char text[HTTP1_TARGET_MAX], once[HTTP1_TARGET_MAX];
 
     n = memchr(p, '=', n) ? (size_t)((const char *)memchr(p, '=', n) - p) : n;
     if (n > sizeof text)
-        return false;
+        return true;                        /* no target is that long */
     n = percent_decode(p, n, once);
     n = percent_decode(once, n, text);
     size_t begin = 0, end = 0;

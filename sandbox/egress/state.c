@@ -40,6 +40,12 @@ void view_unref(struct view *v)
     free(v);
 }
 
+const struct box_view *box_view_ref(const struct box_view *v)
+{
+    atomic_fetch_add(&((struct view *)v)->refs, 1);
+    return v;
+}
+
 void box_view_unref(const struct box_view *v)
 {
     view_unref((struct view *)v);
@@ -142,7 +148,7 @@ int state_save(struct state *s, const struct view *v)
     _cleanup_free_ char *text = NULL;
     json_t *j;
 
-    if (s->dir < 0)
+    if (s->dir < 0 || v->box->unread)
         return 0;
     j = json_pack("{s:s, s:O, s:I, s:o}", "name", v->name, "labels", v->labels, "revision", (json_int_t)v->v.revision, "rules", policy_json(v->v.policy));
     text = j ? json_dumps(j, JSON_COMPACT) : NULL;
@@ -254,6 +260,7 @@ static int load_one(void *arg, const char *file)
     int e = durable_get(s->dir, file, 1 << 20, &text, &size);
     struct view *v = e ? NULL : read_view(b, text, size, &fault);
     free(text);
+    b->unread = !v;
     if (v)
         state_enforce(s, v);
     else

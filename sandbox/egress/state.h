@@ -9,7 +9,7 @@
 
 struct state;
 /* Also reads all that is there. dir_fd borrowed (stays open until state_free). A box whose file cannot be read or understood gets no rules (all is denied), is named in the log, and
- * its file is kept: rules_put replaces it. -errno: the directory cannot be used. dir_fd -1: in memory only. */
+ * its file is kept: only rules_put replaces it (rules_patch is refused). -errno: the directory cannot be used. dir_fd -1: in memory only. */
 int state_open(int dir_fd, const uint8_t key[SECRET_KEY_BYTES], struct state **ret);
 void state_free(struct state *s);                          /* NULL is fine. No view or other thread is left */
 struct secrets *state_secrets(struct state *s);            /* borrowed */
@@ -23,6 +23,7 @@ struct box_view {
 };
 /* The view in force now, a reference of the caller's. A box that nobody told of has one that denies everything. NULL: no memory. */
 const struct box_view *state_box(struct state *s, const char *id);
+const struct box_view *box_view_ref(const struct box_view *v);
 void box_view_unref(const struct box_view *v);             /* NULL is fine */
 /* Changes with every change of rules, labels, boxes or secrets: one atomic load. Who holds a tunnel or a long request looks at it at least twice a second, and when it changed takes the
  * view anew and asks policy_still_allows() (E43). */

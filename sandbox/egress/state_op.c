@@ -142,7 +142,13 @@ static json_t *op_rules_put(struct state *s, json_t *req)
     if (!b)
         return box_id_ok(id) ? failed(-errno, "the box cannot be kept") : state_error("invalid_request", NULL, "box is not an id");
     no = conflict(b, if_revision);
-    return no ? no : change(s, b, doc);
+    if (no)
+        return no;
+    bool unread = b->unread;
+    b->unread = false;
+    no = change(s, b, doc);
+    b->unread = unread && !json_object_get(no, "ok");
+    return no;
 }
 
 static json_t *op_rules_patch(struct state *s, json_t *req)
@@ -158,6 +164,8 @@ static json_t *op_rules_patch(struct state *s, json_t *req)
         return box_id_ok(id) ? failed(-errno, "the box cannot be kept") : state_error("invalid_request", NULL, "box is not an id");
     if ((answer = conflict(b, if_revision)))
         return answer;
+    if (b->unread)
+        return state_error("conflict", NULL, "the rules that are kept for this sandbox cannot be read (a newer coppice wrote them, or the file is damaged): PUT replaces them");
     doc = policy_json(b->view->v.policy);
     if (!doc)
         return NULL;

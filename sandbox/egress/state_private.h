@@ -11,7 +11,8 @@
 enum { STATE_BOXES_MAX = 16384, LABELS_MAX = 64 };
 struct box;
 struct view { struct box_view v; atomic_uint refs; struct box *box; json_t *labels; char name[128]; };
-struct box { char id[64]; atomic_uint refs; struct limiter *limiter; struct view *view /* in force; guarded by state.lock */; };
+/* unread: its file was not understood (a newer coppice's, damaged, an error of the disk). Nothing but rules_put writes it, so that what the operator wrote is not lost */
+struct box { char id[64]; atomic_uint refs; struct limiter *limiter; struct view *view /* in force; guarded by state.lock */; bool unread /* `changing` */; };
 struct state {
     int dir;                            /* boxes/; -1: in memory only */
     struct secrets *secrets;
@@ -30,7 +31,7 @@ void view_unref(struct view *v);
 struct policy *policy_nothing(void);                          /* no rules, default deny. Owned */
 /* The rest with `changing` held. */
 struct box *state_make(struct state *s, const char *id);      /* found or made, denying everything; NULL: no memory, or too many (errno) */
-int state_save(struct state *s, const struct view *v);        /* to the disk */
+int state_save(struct state *s, const struct view *v);        /* to the disk; of a box that is `unread` it is left as it is */
 void state_enforce(struct state *s, struct view *v);          /* takes v: from now on it is what state_box() gives */
 int state_drop(struct state *s, const char *id);              /* file and box; 0 also when there was none */
 /* doc is changed: remove, then add (a rule of the same name is replaced where it stands, another goes to the end), then the default. NULL, or why not: an answer, and doc is of no use. */

@@ -44,6 +44,25 @@ def overrides(t):
         t.among('by CONNECT too', [v for n, v in via(t, a) if n.lower() == name], ([value],))
 
 
+@row('E20', 'trailers do not bring back what the rule takes away or sets')
+def trailers(t):
+    t.secret('tr20')
+    chunked = 'Transfer-Encoding: chunked\r\n'
+    for what, lines, sent in (('x-api-key', 'X-Api-Key: mine', rule({'header': 'x-api-key', 'secret': 'tr20'})), ('x_api_key', 'X_Api.Key: mine', rule({'header': 'x-api-key', 'secret': 'tr20'})),
+                              ('removed', 'X-Gone: mine', rule(remove_headers=['x-gone'])), ('set', 'X-Env: mine', rule(set_headers={'x-env': 'ours'}))):
+        if not sent['inject']:
+            del sent['inject']
+        _, a = t.box([sent])
+        mark = t.world.mark()
+        t.same(what, outcome(lambda: a.https(get('/', headers=chunked, method='POST') + f'2\r\nhi\r\n0\r\n{lines}\r\n\r\n'.encode())), '200')
+        t.true(f'{what}: not sent', not any(b'mine' in bytes(w.data) for w in t.world.seen(mark)))
+    _, a = t.box([rule(methods=['POST']) | {'inject': [{'bearer': 'tr20'}]}])
+    for line in ('X-HTTP-Method-Override: DELETE', 'x_http_method: DELETE', 'X-Original-URL: /b', 'Authorization_: mine'):
+        mark = t.world.mark()
+        t.among(f'a trailer {line}', outcome(lambda: a.https(get('/', headers=chunked, method='POST') + f'2\r\nhi\r\n0\r\n{line}\r\n\r\n'.encode())), ('400', 'closed', 'reset'))
+        t.true(f'{line}: not sent', not any(line.encode() in bytes(w.data) for w in t.world.seen(mark)))
+
+
 def via(t, a):
     mark = t.world.mark()
     a.via_connect(get())

@@ -70,6 +70,26 @@ def live_change(t):
         s.close()
 
 
+@row('E43', 'a WebSocket or an answer whose method, path, upgrade or credential is taken away ends, though the host stays allowed')
+def request_change(t):
+    t.secret('ws43')
+    held = {**API, 'inject': [{'bearer': 'ws43'}]}
+    for what, before, after, stands in (('websocket', API, {**API, 'websocket': False}, False), ('methods', API, {**API, 'methods': ['POST']}, False), ('paths', API, {**API, 'paths': ['/x']}, False),
+                                        ('credential', held, API, False), ('limits', API, {**API, 'limits': {'bytes_per_second': 1000000}}, True)):
+        name, a = t.box([before])
+        with a.tls() as s:
+            s.sendall(get('/ws', headers=UPGRADE))
+            t.same(f'{what}: opened', read_reply(s).status, 101)
+            t.egress.rules(name, [after])
+            t.same(f'{what}: ended', ended(s, 0.2 if stands else 4), not stands)
+    name, a = t.box([API])
+    with a.plain(80) as s:
+        s.sendall(get('/hold'))
+        t.true('an answer that goes on', receive(s).startswith(b'HTTP/1.1 200'))
+        t.egress.rules(name, [{**API, 'paths': ['/x']}])
+        t.true('it is cut', ended(s))
+
+
 @row('E43', 'tunnels that the new rules allow as before stand')
 def harmless_change(t):
     name, a = t.box([TUNNEL])

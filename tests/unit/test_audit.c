@@ -439,6 +439,47 @@ static void a_file_that_cannot_be_read_denies(void **state)
     }
 }
 
+static bool file_is(const char *text)
+{
+    char got[400] = "";
+    int fd = openat(dir, "boxes/b1.json", O_RDONLY);
+
+    assert_true(read(fd, got, sizeof got - 1) >= 0);
+    close(fd);
+    return !strcmp(got, text);
+}
+
+/* A newer coppice's file: this one denies, and going back finds the rules again, whatever was done meanwhile but setting others. */
+static void a_file_that_cannot_be_read_is_kept_until_rules_are_set(void **state)
+{
+    static const char newer[] = "{\"name\":\"x\",\"labels\":{},\"revision\":7,\"rules\":{\"default\":\"deny\",\"new_field\":1}}";
+    struct state *s = open_state();
+
+    json_decref(ok(s, "{'op': 'rules_put', 'box': 'b1', 'doc': {'default': 'allow'}}"));
+    state_free(s);
+    int fd = openat(dir, "boxes/b1.json", O_WRONLY | O_TRUNC);
+    assert_int_equal(write(fd, newer, sizeof newer - 1), sizeof newer - 1);
+    close(fd);
+    s = open_state();
+    json_decref(ok(s, "{'op': 'box', 'box': 'b1', 'name': 'work', 'labels': {'team': 'a'}}"));
+    json_decref(ok(s, "{'op': 'fork', 'from': 'b1', 'to': ['b2']}"));
+    assert_string_equal(code(s, "{'op': 'rules_patch', 'box': 'b1', 'add': [{'allow': ['a.test']}]}"), "conflict");
+    assert_string_equal(code(s, "{'op': 'rules_put', 'box': 'b1', 'doc': {'x': 1}}"), "invalid_request");
+    is(s, "b1", NOTHING, 0);
+    is(s, "b2", NOTHING, 1);
+    const struct box_view *v = state_box(s, "b1");
+    assert_string_equal(v->name, "work");               /* what is said of it is in force, but not written */
+    box_view_unref(v);
+    state_free(s);
+    assert_true(file_is(newer));
+    s = open_state();
+    json_decref(ok(s, "{'op': 'rules_put', 'box': 'b1', 'doc': {'default': 'allow'}}"));
+    state_free(s);
+    s = open_state();
+    is(s, "b1", "{'default': 'allow'}", 1);
+    state_free(s);
+}
+
 /* Two writers that compare before they set: no change of either is lost (E44). */
 struct writer { struct state *s; const char *name; unsigned done, lost; };
 
@@ -565,7 +606,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(an_event_has_its_fields_and_no_more), T(paths_lose_what_looks_like_an_identifier), T(what_the_workload_writes_is_escaped_and_cut), T(numbers_go_on_over_restarts_and_a_torn_line_is_dropped),
         T(one_box_does_not_push_out_another_and_a_gap_is_told), T(followers_are_woken), T(a_full_disk_costs_the_file_and_not_the_event), T(rules_are_kept_and_compared_before_they_are_set),
-        T(forks_get_their_part_and_views_stay_as_they_were), T(what_is_not_on_the_disk_is_not_in_force), T(a_file_that_cannot_be_read_denies), T(two_writers_lose_nothing), T(what_was_answered_survives_kill_9),
+        T(forks_get_their_part_and_views_stay_as_they_were), T(what_is_not_on_the_disk_is_not_in_force), T(a_file_that_cannot_be_read_denies), T(a_file_that_cannot_be_read_is_kept_until_rules_are_set),
+        T(two_writers_lose_nothing), T(what_was_answered_survives_kill_9),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
