@@ -55,13 +55,13 @@ static void text_cell(struct table *tab, GString *s)
     g_string_truncate(s, 0);
 }
 
-/* What a rule does beside allowing. */
+/* What a rule does beside allowing, and what it is for. */
 static void does_cell(struct table *tab, const json_t *rule, GString *s)
 {
-    static const char *const words[] = { "inject", "set_headers", "remove_headers", "upstream", "answer", "handler", "limits" };
+    static const char *const words[] = { "inject", "set_headers", "remove_headers", "upstream", "answer", "handler", "limits", "labels", "intercept", "private", "inherit" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(words); i++)
-        if (json_object_get(rule, words[i]))
+        if (json_object_get(rule, words[i]) && !json_is_false(json_object_get(rule, words[i])))
             g_string_append_printf(s, "%s%s", s->len ? " " : "", words[i]);
     text_cell(tab, s);
 }
@@ -120,6 +120,7 @@ static json_t *host_rule(const char *what, const char *host, bool inherit)
 
 static json_t *rules_of_file(const char *path)
 {
+    const char *name = strcmp(path, "-") ? path : "standard input";
     _cleanup_(buf_fini) struct buf b = BUF_INIT;
     _cleanup_close_ int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(0, F_DUPFD_CLOEXEC, 3);
     json_error_t e;
@@ -128,11 +129,11 @@ static json_t *rules_of_file(const char *path)
         tool_fail("cannot read %s: %s", path, strerror(errno));
         return NULL;
     }
-    if (!read_all(fd, path, &b))
+    if (!read_all(fd, name, &b))
         return NULL;
     json_t *doc = json_loads((char *)b.data, JSON_REJECT_DUPLICATES, &e);
     if (!json_is_object(doc)) {
-        doc ? tool_fail("%s is not a document of rules: {\"default\": \"deny\", \"rules\": [...]}", path) : tool_fail("%s, line %d: %s", path, e.line, e.text);
+        doc ? tool_fail("%s is not a document of rules: {\"default\": \"deny\", \"rules\": [...]}", name) : tool_fail("%s, line %d: %s", name, e.line, e.text);
         json_decref(doc);
         return NULL;
     }
@@ -149,6 +150,12 @@ static bool rules_request(const struct args *args, bool inherit, const char **re
 
     *ret_usage = true;
     *ret_method = "PATCH";
+    for (int i = 2; (!strcmp(what, "allow") || !strcmp(what, "deny")) && i < args->n; i++)
+        if (strchr(args->v[i], '/')) {
+            json_decref(list);
+            args_usage("rules", "%s: give a host, without scheme and path: example.com, example.com:8443, *.example.com (paths: rules WS set FILE)", args->v[i]);
+            return false;
+        }
     for (int i = 2; i < args->n; i++)
         json_array_append_new(list, !strcmp(what, "allow") || !strcmp(what, "deny") ? host_rule(what, args->v[i], inherit) : json_string(args->v[i]));
     if (!strcmp(what, "get") && args->n <= 2) {
@@ -342,50 +349,55 @@ static void print_event(const json_t *e)
     printf("%s%s\n", field_str(e, "why")[0] ? " " : "", text_safe(why, sizeof(why), field_str(e, "why")));
 }
 
-/* One line of the stream. True: it goes on. */
-static bool print_line(struct tool *t, const char *line, int *ret)
+/* A log that is read; when its stream breaks off it is asked for again from the last event on. */
+struct tail { struct tool *t; struct api *a; const char *ws; bool follow, ended; uint64_t since; unsigned tries; int status; };
+enum { TRIES_MAX = 5 };
+
+static void on_line(struct tail *k, const char *line)
 {
     json_t *j = json_loads(line, 0, NULL);
     const char *kind = field_str(j, "event");
-    bool event = !strcmp(kind, "egress"), error = !strcmp(kind, "error");
+    bool event = !strcmp(kind, "egress"), lost = event && field_bool(j, "lost");
 
-    if (event && t->json)
+    if (event && k->t->json)
         puts(line);
+    else if (lost)
+        puts("(events are missing here: they are not kept any more)");
     else if (event)
         print_event(j);
-    else if (error)
-        *ret = tool_fail("%s", field_str(j, "error"));
-    fflush(stdout);
+    if (event && json_object_get(j, "seq"))
+        k->since = (uint64_t)field_int(j, "seq");
+    if (event)
+        k->tries = 0;
+    else if (!strcmp(kind, "error"))
+        k->status = tool_fail("%s", field_str(j, "error"));
+    k->ended = !strcmp(kind, "error") || !strcmp(kind, "end") || fflush(stdout) || ferror(stdout);      /* after `overflow` it is asked for again */
     json_decref(j);
-    return event && !ferror(stdout);
 }
 
-static int follow(struct tool *t, struct api *a, const char *path)
+/* One connection: until its end, or until the log's (k->ended). */
+static void tail_once(struct tail *k)
 {
-    SoupMessage *m = api_message(a, "GET", path, NULL, "application/x-ndjson");
+    g_autofree char *path = api_box(k->ws, "egress-log?since=%llu%s", (unsigned long long)k->since, k->follow ? "&follow=true" : "");
+    SoupMessage *m = api_message(k->a, "GET", path, NULL, "application/x-ndjson");
     g_autoptr(GError) err = NULL;
+    g_autoptr(GInputStream) in = soup_session_send(k->a->session, m, NULL, &err);
     struct api_error e;
-    int r = 0;
 
-    GInputStream *in = soup_session_send(a->session, m, NULL, &err);
     if (!in || !SOUP_STATUS_IS_SUCCESSFUL(soup_message_get_status(m))) {
         api_error_of(m, in, err, &e);
-        r = api_say(t, &e);
+        k->status = api_say(k->t, &e);
+        k->ended = true;
     } else {
-        GDataInputStream *lines = g_data_input_stream_new(in);
+        g_autoptr(GDataInputStream) lines = g_data_input_stream_new(in);
         char *line;
-        bool more = true;
-        while (more && (line = g_data_input_stream_read_line(lines, NULL, NULL, &err))) {
-            more = print_line(t, line, &r);
+        while (!k->ended && (line = g_data_input_stream_read_line(lines, NULL, NULL, NULL))) {
+            if (*line)
+                on_line(k, line);
             g_free(line);
         }
-        if (err)
-            r = tool_fail("the log ended: %s", err->message);
-        g_object_unref(lines);
     }
-    g_clear_object(&in);
     g_object_unref(m);
-    return r;
 }
 
 int box_egress_log(struct tool *t, int argc, char **argv)
@@ -404,8 +416,11 @@ int box_egress_log(struct tool *t, int argc, char **argv)
         r = api_open(t, &a);
     if (r)
         return r;
-    g_autofree char *path = api_box(args.v[0], "egress-log?since=%llu%s", (unsigned long long)n, on ? "&follow=true" : "");
-    r = follow(t, &a, path);
+    struct tail k = { .t = t, .a = &a, .ws = args.v[0], .follow = on, .since = n };
+    while (!k.ended && k.tries++ < TRIES_MAX)
+        tail_once(&k);
+    if (!k.ended)
+        k.status = tool_fail("the runner ended the log before its end was told: try again");
     api_close(&a);
-    return r;
+    return k.status;
 }

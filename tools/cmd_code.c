@@ -118,7 +118,9 @@ static bool on_result(struct code *s, const json_t *v)
 static bool on_error(struct code *s, const json_t *v)
 {
     const char *traceback = field_str(v, "traceback");
-    g_autofree char *text = *traceback ? g_strdup(traceback) : g_strdup_printf("%s: %s", field_str(v, "name"), field_str(v, "value"));
+    bool named = strstr(traceback, field_str(v, "name"));      /* an end that is not the code's own (Timeout) has the traceback of the interrupt */
+    g_autofree char *ours = named ? g_strdup("") : g_strdup_printf("%s: %s", field_str(v, "name"), field_str(v, "value"));
+    g_autofree char *text = g_strdup_printf("%s%s%s", traceback, *traceback && *ours && !g_str_has_suffix(traceback, "\n") ? "\n" : "", ours);
 
     s->failed = true;
     return say(s, true, text, false, true);
@@ -137,6 +139,9 @@ static void on_line(struct code *s, const char *line, size_t n)
         go = out_write(&s->out, text, n + 1, written, s);
     } else if (!strcmp(name, "stdout") || !strcmp(name, "stderr")) {
         go = say(s, name[3] == 'e', field_str(v, "text"), true, false);
+    } else if (!strcmp(name, "start")) {
+        if (field_bool(v, "fresh") && isatty(2))
+            fprintf(stderr, "coppice: the context %s is fresh: nothing is defined in it yet\n", field_str(v, "context"));
     } else if (!strcmp(name, "result")) {
         go = on_result(s, v);
     } else if (!strcmp(name, "error")) {
@@ -257,20 +262,34 @@ static char *read_source(const char *file, size_t *ret_n)
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
+/* NULL: its name does not tell. */
 static const char *language_of_file(const char *file)
 {
     const char *dot = file ? strrchr(file, '.') : NULL;
 
     if (!dot)
-        return "python";
-    return !strcmp(dot, ".ts") || !strcmp(dot, ".mts") || !strcmp(dot, ".cts") ? "typescript" : !strcmp(dot, ".js") || !strcmp(dot, ".mjs") || !strcmp(dot, ".cjs") ? "javascript" : "python";
+        return NULL;
+    return !strcmp(dot, ".ts") || !strcmp(dot, ".mts") || !strcmp(dot, ".cts") ? "typescript" : !strcmp(dot, ".js") || !strcmp(dot, ".mjs") || !strcmp(dot, ".cjs") ? "javascript" : !strcmp(dot, ".py") ? "python" : NULL;
 }
 
-/* A context by that id (NULL: one is made up), which is fine if it is there. 0 or 1; *ret: its id. */
+/* A context that was there: is it of the language that the code is in? 0; 1 after saying that it is not. */
+static int context_check(struct api *a, const char *ws, const char *id, const char *language)
+{
+    g_autofree char *path = api_box(ws, "context/%s", id);
+    json_t *ans = NULL;
+
+    int r = api_call(a, "GET", path, NULL, &ans);
+    if (!r && strcmp(field_str(ans, "language"), language))
+        r = tool_fail("the context '%s' of '%s' is %s, and this is %s: take another context", id, ws, field_str(ans, "language"), language);
+    json_decref(ans);
+    return r;
+}
+
+/* A context by that id (NULL: one is made up), which is fine if it is there and of the language, if one was named (else Python is made). 0 or 1; *ret: its id. */
 static int context_make(struct api *a, const char *ws, const char *id, const char *language, char *ret, size_t size)
 {
     g_autofree char *path = api_box(ws, "context");
-    json_t *body = json_pack("{s:s}", "language", language), *ans = NULL;
+    json_t *body = json_pack("{s:s}", "language", language ? language : "python"), *ans = NULL;
     struct api_error e;
 
     if (id)
@@ -278,6 +297,8 @@ static int context_make(struct api *a, const char *ws, const char *id, const cha
     if (api_try(a, "POST", path, body, &ans, &e)) {
         if (!id || strcmp(e.code, "exists"))
             return api_say(a->t, &e);
+        if (language && context_check(a, ws, id, language))
+            return 1;
         snprintf(ret, size, "%s", id);
     } else {
         snprintf(ret, size, "%s", field_str(ans, "id"));
@@ -291,11 +312,12 @@ static int context_find(struct code *s, const char *context, const char *languag
 {
     static const char *const full[][2] = { { "py", "python" }, { "python3", "python" }, { "js", "javascript" }, { "node", "javascript" }, { "ts", "typescript" } };
 
-    for (size_t i = 0; i < G_N_ELEMENTS(full); i++)
+    for (size_t i = 0; language && i < G_N_ELEMENTS(full); i++)
         if (!strcmp(language, full[i][0]))
             language = full[i][1];
     if (make || context)
         return context_make(s->a, s->ws, context, language, s->context, sizeof(s->context));
+    language = language ? language : "python";
     if (strcmp(language, "python") && strcmp(language, "javascript") && strcmp(language, "typescript"))
         return tool_fail("no language '%s': python, javascript or typescript", language);
     snprintf(s->context, sizeof(s->context), "%s", language);

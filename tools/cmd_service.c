@@ -111,13 +111,16 @@ static int logs(struct tool *t, struct api *a, const char *ws, const char *name,
         return api_say(t, &e);
     }
     g_autoptr(GDataInputStream) lines = g_data_input_stream_new(in);
+    int r = 0;
     for (bool go = true; go;) {
         gsize n;
         g_autofree char *line = g_data_input_stream_read_line(lines, &n, NULL, NULL);
+        if (!line)
+            r = tool_fail("the runner ended before the log's end was told: try again");
         go = line && (!n || on_line(t, line, n));
     }
     g_object_unref(m);
-    return 0;
+    return r;
 }
 
 /* --- add --- */

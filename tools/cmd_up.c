@@ -170,7 +170,8 @@ static void print_runner(const struct tool *t, const json_t *runner)
     if (field_str(egress, "error")[0])
         printf("  no network: %s\n", field_str(egress, "error"));
     else if (egress)
-        printf("  egress: %lld connections, %lld secrets, key in %s\n", (long long)field_int(egress, "connections"), (long long)field_int(egress, "secrets"), field_str(egress, "key"));
+        printf("  egress: %lld connections, %lld secret%s, key in %s\n", (long long)field_int(egress, "connections"), (long long)field_int(egress, "secrets"),
+               field_int(egress, "secrets") == 1 ? "" : "s", field_str(egress, "key"));
     json_object_foreach(json_object_get(runner, "sandboxes"), key, n)
         printf("  %-10s %lld\n", key, (long long)json_integer_value(n));
 }

@@ -89,7 +89,7 @@ static void print_usage(FILE *f)
 {
     fputs("usage: coppice [--store DIR] [--json] VERB ...\n\nWorkspaces that snapshot and fork instantly, and sandboxes to run code in them.\n\n", f);
     for (const struct command *c = commands; c->name; c++)
-        fprintf(f, "  %-9s %s\n", c->name, c->summary);
+        fprintf(f, "  %-10s %s\n", c->name, c->summary);
     fputs("\nThe store is --store, $COPPICE_STORE, or " STORE_DEFAULT ". `coppice VERB --help` says more.\n", f);
 }
 

@@ -19,7 +19,8 @@ id=$(c code ws --language ts --new)
 same "a context of its own" "$(c code ws --context "$id" -e 'const a: string = "hi"; a')" "'hi'"
 same "a context by name is made when it is first used" "$(c code ws --language javascript -c mine -e 'let v = 3'; c code ws -l js -c mine -e v)" 3
 refused "a language that is none" 1 "python, javascript or typescript" c code ws --language cobol -e 1
-refused "a timeout" 1 "took longer than 200 ms|KeyboardInterrupt" c code ws --timeout 0.2 -e 'import time; time.sleep(60)'
+refused "the code of another language in a context" 1 "'mine' of 'ws' is javascript, and this is python" c code ws -c mine -l python -e 1
+refused "a timeout, which is told beside the traceback" 1 "Timeout: the run took longer than 200 ms" c code ws --timeout 0.2 -e 'import time; time.sleep(60)'
 same "figures are saved, and their paths shown" "$(cd "$T" && c code ws -e 'display({"image/png": "iVBORw0KGgo="}, raw=True)' && head -c 4 ws-1.png | tail -c 3)" $'ws-1.png\nPNG'
 same "control characters of results are not for our terminal" "$(c code ws -e 'display({"text/plain": "a\x1b]0;evil\x07b"}, raw=True)')" "a]0;evilb"
 same "--json is the events" "$(c --json code ws -e 3 | python3 -c 'import json, sys; print([json.loads(l)["event"] for l in sys.stdin])')" "['start', 'result', 'done']"

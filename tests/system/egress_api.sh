@@ -65,6 +65,7 @@ same "and the server got it" 1 "$(grep -c "seen /x Bearer $CANARY" "$T/server.lo
 c rules box deny own.example >/dev/null
 same "what is denied wins at once" 403 "$(code box http://own.example/)"
 c rules box rm deny-own.example >/dev/null
+refused "a URL in place of a host" 2 "without scheme and path" c rules box allow https://own.example/
 same "and is taken back" 200 "$(code box http://own.example/)"
 revision=$(api GET /sandbox/box/rules | field revision)
 same "a change upon an old revision" 412 "$(status PATCH /sandbox/box/rules -H "If-Match: \"$((revision - 1))\"" -d '{"default": "allow"}')"
@@ -92,6 +93,8 @@ same "after the death of egress a request waits and is answered by the same rule
 check "who follows the log goes on" comes "$T/follow" evil.example
 kill -9 "$(launcher_child sandboxd)"
 same "after the death of sandboxd too" "200 on" "$(code box http://own.example/) $(api GET /sandbox/box | field network)"
+same "and who follows the log by the command goes on" 403 "$(code box http://late.example/)"
+check "with what came since" comes "$T/follow" late.example
 same "bytes are counted" 1 "$(( $(api GET /sandbox/box/usage | field egress_bytes) > 0 ))"
 check "the runner ends" c down
 same "its key is kept apart, for root alone" "600 32" "$(stat -c '%a %s' "$T/key")"

@@ -51,7 +51,11 @@ check "it runs" until_field ws web state running
 pid=$(field ws web pid) eid=$(field ws web exec_id)
 sandboxd=$(pgrep -P "$(cat "$COPPICE_STORE/sandbox/pid")" -x sandboxd | head -1)
 if [ -n "$sandboxd" ]; then
+    c service ws logs web --follow >"$T/follow" 2>&1 & follower=$!
+    check "its log is followed" timeout 60 sh -c 'until grep -q begins "$1"; do sleep 0.05; done' - "$T/follow"
     kill -9 $sandboxd
+    wait $follower; st=$?
+    same "who followed is told that it broke off" "$st $(grep -c 'try again' "$T/follow")" "1 1"
     check "a new sandboxd" c exec ws -- true
     check "finds it" until_field ws web state running
     same "the same process" "$(field ws web pid) $(field ws web exec_id)" "$pid $eid"
