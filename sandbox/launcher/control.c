@@ -1,74 +1,38 @@
 #include "sandbox/launcher/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
 #include "base/log.h"
 #include "sandbox/launcher/check.h"
 #include "sandbox/launcher/launch.h"
+#include "sandbox/launcher/packets.h"
 
 enum { FDS_MAX = 1 + LAUNCH_MOUNTS_MAX, OUT_MAX = 4 * LAUNCH_BOXES_MAX };
-struct control_out { struct control_out *next; struct launch_packet p; int fds[2]; unsigned fd_count; };
 
 void control_init(struct control *c)
 {
-    *c = (struct control){ .fd = -1, .source.fd = -1, .out_end = &c->out };
+    *c = (struct control){ .fd = -1, .source.fd = -1 };
+    packets_init(&c->out);
 }
 
 /* --- out --- */
 
-static int send_one(int fd, const struct launch_packet *p, const int *fds, unsigned n)
-{
-    union { char space[CMSG_SPACE(sizeof(int) * 2)]; struct cmsghdr align; } c = { 0 };
-    struct iovec v = { .iov_base = (void *)(uintptr_t)p, .iov_len = sizeof(*p) };
-    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-
-    if (n) {
-        m.msg_control = &c;
-        m.msg_controllen = CMSG_SPACE(sizeof(int) * n);
-        struct cmsghdr *cm = CMSG_FIRSTHDR(&m);
-        *cm = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * n), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
-        memcpy(CMSG_DATA(cm), fds, sizeof(int) * n);
-    }
-    ssize_t r;
-    do
-        r = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (r < 0 && errno == EINTR);
-    return r < 0 ? -errno : 0;
-}
-
-static void out_free(struct control_out *o)
-{
-    for (unsigned i = 0; i < o->fd_count; i++)
-        if (o->fds[i] >= 0)
-            close(o->fds[i]);
-    free(o);
-}
-
 static void out_add(struct launch *l, const struct launch_packet *p, const int *fds, unsigned n)
 {
     struct control *c = &l->control;
-    struct control_out *o = c->out_count < OUT_MAX ? mem_zalloc(sizeof(*o)) : NULL;
+    int r = c->out.count < OUT_MAX ? packets_add(&c->out, p, sizeof(*p), fds, n) : -EOVERFLOW;
 
-    if (!o) {
-        log_error("step=control sandboxd does not read its answers: it is started again");
+    if (r) {
+        log_error("step=control err=%s sandboxd cannot be told (does it read its answers?): it is started again", errno_name(r));
         child_kill(&l->sandboxd);
-        return;
-    }
-    o->p = *p;
-    for (o->fd_count = 0; o->fd_count < n; o->fd_count++)
-        o->fds[o->fd_count] = fcntl(fds[o->fd_count], F_DUPFD_CLOEXEC, 3);
-    *c->out_end = o;
-    c->out_end = &o->next;
-    if (!c->out_count++)
+    } else if (c->out.count == 1) {
         loop_rewatch(&l->loop, &c->source, EPOLLOUT);
+    }
 }
 
 void control_send(struct launch *l, const struct ask *ask, uint32_t op, struct launch_packet *p, const int *fds, unsigned fd_count)
@@ -79,8 +43,8 @@ void control_send(struct launch *l, const struct ask *ask, uint32_t op, struct l
         return;
     p->op = op;
     p->tag = ask ? ask->tag : 0;
-    int r = c->out ? -EAGAIN : send_one(c->fd, p, fds, fd_count);
-    if (r == -EAGAIN || r == -ETOOMANYREFS || r == -ENOBUFS)
+    int r = c->out.count ? -EAGAIN : packet_send(c->fd, p, sizeof(*p), fds, fd_count);
+    if (packet_no_room(r))
         out_add(l, p, fds, fd_count);
     else if (r)
         log_debug("step=control send err=%s", errno_name(r));     /* its end is seen by child.c */
@@ -108,16 +72,8 @@ static void flush(struct launch *l)
 {
     struct control *c = &l->control;
 
-    while (c->out && send_one(c->fd, &c->out->p, c->out->fds, c->out->fd_count) != -EAGAIN) {
-        struct control_out *o = c->out;
-        c->out = o->next;
-        c->out_count--;
-        out_free(o);
-    }
-    if (!c->out) {
-        c->out_end = &c->out;
+    if (packets_flush(&c->out, c->fd))
         loop_rewatch(&l->loop, &c->source, EPOLLIN);
-    }
 }
 
 /* --- in --- */
@@ -155,20 +111,6 @@ static void dispatch(struct launch *l, const struct launch_packet *p, const int 
     }
 }
 
-static unsigned take_fds(struct msghdr *m, int *fds)
-{
-    unsigned n = 0;
-
-    for (struct cmsghdr *cm = CMSG_FIRSTHDR(m); cm; cm = CMSG_NXTHDR(m, cm)) {
-        if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
-            continue;
-        unsigned k = (unsigned)((cm->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(fds + n, CMSG_DATA(cm), k * sizeof(int));
-        n += k;
-    }
-    return n;
-}
-
 static void receive(struct launch *l)
 {
     union { char space[CMSG_SPACE(sizeof(int) * FDS_MAX)]; struct cmsghdr align; } c;
@@ -181,7 +123,7 @@ static void receive(struct launch *l)
     ssize_t n = recvmsg(l->control.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    unsigned count = n >= 0 ? take_fds(&m, fds) : 0;
+    unsigned count = n >= 0 ? packet_fds(&m, fds) : 0;
     if (n <= 0) {
         loop_unwatch(&l->loop, &l->control.source);      /* closed: sandboxd is ending, or is of no use any more */
         child_kill(&l->sandboxd);
@@ -227,11 +169,5 @@ void control_close(struct launch *l)
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
-    while (c->out) {
-        struct control_out *o = c->out;
-        c->out = o->next;
-        out_free(o);
-    }
-    c->out_end = &c->out;
-    c->out_count = 0;
+    packets_drop(&c->out);
 }

@@ -5,15 +5,15 @@
 #include <stdint.h>
 #include "sandbox/launch_proto.h"
 #include "sandbox/launcher/loop.h"
+#include "sandbox/launcher/packets.h"
 #include "sandbox/launcher/slot.h"
 
-struct launch; struct control_out;
+struct launch;
 struct control {
     int fd;                               /* the launcher's end; -1: there is no sandboxd */
     uint64_t life;                        /* number of the sandboxd that it belongs to */
     struct loop_source source;
-    struct control_out *out, **out_end;   /* waiting packets */
-    unsigned out_count;
+    struct packet_queue out;
 };
 void control_init(struct control *c);
 int control_open(struct launch *l, int fd);            /* takes fd; a new life begins. 0 or -errno */

@@ -6,11 +6,11 @@
 #pragma once
 #include "sandbox/egress_proto.h"
 #include "sandbox/launcher/child.h"
+#include "sandbox/launcher/packets.h"
 #include "sandbox/launcher/slot.h"
 
 enum egress_state { EGRESS_STARTING, EGRESS_UP, EGRESS_OFF };
 enum { EGRESS_ASKS_MAX = 16, EGRESS_HELLO_MS = 10000 };
-struct egress_out;
 struct egress {
     struct child child;
     enum egress_state state;
@@ -18,8 +18,7 @@ struct egress {
     int sock;                             /* the launcher's end; -1: it does not run */
     struct loop_source on_sock;
     struct loop_timer hello_timer;
-    struct egress_out *out, **out_end;    /* packets that wait for room */
-    bool adds_wait;                       /* some slot's ADD too */
+    struct packet_queue out;
     struct ask asks[EGRESS_ASKS_MAX];     /* LAUNCH_EGRESS while STARTING */
     unsigned ask_count;
     int dir_fd, key_fd;                   /* its directory as a detached mount; the key, sealed */

@@ -1,71 +1,33 @@
 #include "sandbox/launcher/egress_link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
 #include "base/log.h"
 #include "sandbox/launcher/launch.h"
+#include "sandbox/launcher/packets.h"
 
-struct egress_out { struct egress_out *next; struct egress_packet p; int fd; };
 enum { FDS_MAX = 4 };                     /* that egress may send: one is wanted */
 
-static int send_one(int sock, const struct egress_packet *p, const int *fds, unsigned n)
-{
-    union { char space[CMSG_SPACE(sizeof(int) * EGRESS_DOORS)]; struct cmsghdr align; } c = { 0 };
-    struct iovec v = { .iov_base = (void *)(uintptr_t)p, .iov_len = sizeof(*p) };
-    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+_Static_assert((int)EGRESS_DOORS <= (int)PACKET_FDS_MAX, "ADD carries the doors");
 
-    if (n) {
-        m.msg_control = &c;
-        m.msg_controllen = CMSG_SPACE(sizeof(int) * n);
-        struct cmsghdr *cm = CMSG_FIRSTHDR(&m);
-        *cm = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * n), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
-        memcpy(CMSG_DATA(cm), fds, sizeof(int) * n);
-    }
-    ssize_t r;
-    do
-        r = sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (r < 0 && errno == EINTR);
-    return r < 0 ? -errno : 0;
-}
-
-static bool no_room(int r)
-{
-    return r == -EAGAIN || r == -ETOOMANYREFS || r == -ENOBUFS;
-}
-
-static void out_shift(struct egress *e)
-{
-    struct egress_out *o = e->out;
-
-    if (!(e->out = o->next))
-        e->out_end = &e->out;
-    if (o->fd >= 0)
-        close(o->fd);
-    free(o);
-}
-
-/* True: all that waits is on its way (another error than no room: its end, which the child's exit tells). */
+/* True: all that waits is on its way. */
 static bool send_waiting(struct launch *l)
 {
     struct egress *e = &l->egress;
 
-    for (; e->out; out_shift(e))
-        if (no_room(send_one(e->sock, &e->out->p, &e->out->fd, e->out->fd >= 0)))
-            return false;
+    if (!packets_flush(&e->out, e->sock))
+        return false;
     for (unsigned i = 0; i < l->slots_used; i++) {
         struct slot *s = &l->slots[i];
         struct egress_packet p = { .op = EGRESS_ADD };
         if (s->egress != SLOT_EGRESS_WANTED)
             continue;
         memcpy(p.box, s->box, sizeof(p.box));
-        if (no_room(send_one(e->sock, &p, s->doors, EGRESS_DOORS)))
+        if (packet_no_room(packet_send(e->sock, &p, sizeof(p), s->doors, EGRESS_DOORS)))
             return false;
         s->egress = SLOT_EGRESS_ADDED;
     }
@@ -83,33 +45,17 @@ void egress_link_pump(struct launch *l)
 void egress_link_send(struct launch *l, uint32_t op, const char *box, int fd)
 {
     struct egress *e = &l->egress;
-    struct egress_out *o = e->sock >= 0 && e->state == EGRESS_UP ? mem_zalloc(sizeof(*o)) : NULL;
+    struct egress_packet p = { .op = op };
 
-    if (!o) {
-        if (e->sock >= 0 && e->state == EGRESS_UP)
-            child_kill(&e->child);        /* out of memory: what it then knows is wrong, so it begins anew */
+    if (e->sock < 0 || e->state != EGRESS_UP)
         return;
-    }
-    o->p.op = op;
-    snprintf(o->p.box, sizeof(o->p.box), "%s", box);
-    o->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    *e->out_end = o;
-    e->out_end = &o->next;
+    snprintf(p.box, sizeof(p.box), "%s", box);
+    if (packets_add(&e->out, &p, sizeof(p), &fd, fd >= 0))
+        child_kill(&e->child);            /* out of memory: what it then knows is wrong, so it begins anew */
     egress_link_pump(l);
 }
 
 /* --- in --- */
-
-static unsigned take_fds(struct msghdr *m, int *fds)
-{
-    struct cmsghdr *cm = CMSG_FIRSTHDR(m);
-
-    if (!cm || cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
-        return 0;
-    unsigned n = (unsigned)((cm->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    memcpy(fds, CMSG_DATA(cm), n * sizeof(int));
-    return n;
-}
 
 static void receive(struct launch *l)
 {
@@ -123,7 +69,7 @@ static void receive(struct launch *l)
     ssize_t n = recvmsg(e->sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    unsigned count = n > 0 ? take_fds(&m, fds) : 0;
+    unsigned count = n > 0 ? packet_fds(&m, fds) : 0;
     if (n == sizeof(p) && p.op == EGRESS_HELLO && p.zero == EGRESS_VERSION && count == 1 && e->state != EGRESS_UP) {
         egress_hello(l, fds[0]);
     } else if (n != sizeof(p) || p.op != EGRESS_REMOVED || count) {
@@ -166,8 +112,7 @@ void egress_link_close(struct launch *l)
     if (e->sock >= 0)
         close(e->sock);
     e->sock = -1;
-    while (e->out)
-        out_shift(e);
+    packets_drop(&e->out);
     for (unsigned i = 0; l->slots && i < l->slots_used; i++)
         if (l->slots[i].egress == SLOT_EGRESS_ADDED)
             l->slots[i].egress = SLOT_EGRESS_WANTED;

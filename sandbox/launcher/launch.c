@@ -149,7 +149,8 @@ int launch_init(struct launch *l, char *ret_why, unsigned long size)
     int r;
 
     l->agent_fd = l->fusectl_fd = l->state_fd = l->unix_fd = l->tcp_fd = -1;
-    l->egress = (struct egress){ .sock = -1, .on_sock.fd = -1, .out_end = &l->egress.out, .dir_fd = -1, .key_fd = -1, .ca_fd = -1, .bundle_fd = -1 };
+    l->egress = (struct egress){ .sock = -1, .on_sock.fd = -1, .dir_fd = -1, .key_fd = -1, .ca_fd = -1, .bundle_fd = -1 };
+    packets_init(&l->egress.out);
     child_init(&l->sandboxd, l, &sandboxd_kind);
     child_init(&l->egress.child, l, &egress_kind);
     control_init(&l->control);
