@@ -239,7 +239,9 @@ static int decide_text(struct merge *m, const struct change *t, const struct cha
         buf_fini(&text[i]);
     if (!r && (!*ret_conflicts || prefer != MERGE_NEITHER || m->o->markers)) {
         struct text_job *x = LIST_ADD(&m->texts);
-        if (x && (x->target = mem_strdup(path))) {
+        if (x)
+            *x = (struct text_job){ .target = mem_strdup(path) };
+        if (x && x->target) {
             x->text = out;
             return 1;
         }

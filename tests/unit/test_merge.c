@@ -592,6 +592,58 @@ static void the_common_ancestor_is_the_latest_one_of_all_parents(void **state)
     assert_clean();
 }
 
+/* --- no memory --- */
+
+static size_t fail_at, allocations;
+static bool no_memory(size_t n)
+{
+    (void)n;
+    return allocations++ == fail_at;
+}
+
+static void no_memory_anywhere_is_said_and_the_next_try_works(void **state)
+{
+    struct told told = { 0 };
+    uint64_t conflicts;
+    int r = -ENOMEM;
+
+    family();
+    move("theirs", "d", "dd");
+    make("theirs", "dd/new", S_IFREG | 0644, "new");
+    make("theirs", "more", S_IFDIR | 0755, NULL);
+    make("theirs", "more/x", S_IFREG | 0644, "x");
+    drop("theirs", "b");
+    rewrite("ours", "text", "1\ntwo\n3\n4\n5\n6\n7\n");
+    rewrite("theirs", "text", "1\n2\n3\n4\n5\nsix\n7\n");
+    rewrite("ours", "a", "A2");
+    rewrite("theirs", "a", "A3");
+    snapshot("theirs", "there");          /* so that freezes are not what fails */
+    struct merge_source src = { view_of("ours@base"), view_of("theirs@there") };
+    for (fail_at = 0; r == -ENOMEM; fail_at += 1 + fail_at / 64) {
+        struct merge_opts o = { .fn = tell, .arg = &told, .prefer = MERGE_THEIRS };
+        if (find("merged") == 0)
+            assert_int_equal(remove_object("merged", true), 0);
+        fork_one("ours", "merged");
+        struct workspace *w = open_ws("merged");
+        allocations = 0;
+        told.text[0] = 0;
+        mem_fault = no_memory;
+        r = merge_make(store, w, &src, 1, &o, &conflicts);
+        mem_fault = NULL;
+        workspace_unref(w);
+        assert_true(r == 0 || r == -ENOMEM);
+        if (r == 0 && allocations > fail_at)
+            r = -ENOMEM;                  /* one that could be done without failed */
+    }
+    assert_int_equal(r, 0);
+    assert_at("merged", "dd/new", "new");
+    assert_at("merged", "a", "A3");
+    assert_at("merged", "text", "1\ntwo\n3\n4\n5\nsix\n7\n");
+    view_unref(src.base);
+    view_unref(src.theirs);
+    assert_clean();
+}
+
 /* --- random trees --- */
 
 static void randomly(const char *ws, unsigned n)
@@ -699,6 +751,7 @@ int main(void)
         TEST(deleted_there_and_changed_here), TEST(changed_there_and_deleted_here), TEST(deleted_there_and_renamed_here), TEST(renamed_there_and_deleted_here), TEST(renamed_apart),
         TEST(added_differently), TEST(renamed_onto_a_new_name), TEST(added_in_a_deleted_directory), TEST(a_file_here_and_a_directory_there), TEST(links_retargeted_apart),
         TEST(a_merge_in_a_target_that_goes_on), TEST(a_merge_over_a_newer_change_is_refused), TEST(the_common_ancestor_is_the_latest_one_of_all_parents),
+        TEST(no_memory_anywhere_is_said_and_the_next_try_works),
         TEST(theirs_into_what_did_not_change_is_theirs), TEST(anything_with_anything),
     };
 
