@@ -17,7 +17,6 @@
 
 DEFINE_CLEANUP(struct workspace *, workspace_unref)
 DEFINE_CLEANUP(struct view *, view_unref)
-DEFINE_CLEANUP(json_t *, json_decref)
 
 enum { TRIES = 5, PICKS_MAX = 4096 };
 
