@@ -89,4 +89,6 @@ void boxes_adopt(struct boxes *bs, void (*done)(void *arg, int err), void *arg);
 struct launch_packet;
 void boxes_launcher_event(void *arg, const struct launch_packet *p, int *fds, unsigned fd_count);
 void boxes_stock_lost(void *arg);
+/* For egress_client_begun(): it is told again what the boxes that live are called. arg: the sandboxd. */
+void boxes_egress_begun(void *arg);
 void boxes_each(struct boxes *bs, void (*fn)(void *arg, struct box *b), void *arg);

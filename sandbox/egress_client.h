@@ -12,6 +12,8 @@ typedef void egress_fn(void *arg, json_t *ok, const struct fault *fault, json_t 
 typedef void egress_event_fn(void *arg, json_t *event);
 struct egress_client *egress_client_new(struct sandboxd *sd);
 void egress_client_free(struct egress_client *c);          /* not from within a callback; nobody is called any more */
+/* fn at each new connection: the egress behind it may be a new one, that knows only what it wrote down. What fn asks goes before all that waits. */
+void egress_client_begun(struct egress_client *c, void (*fn)(void *arg), void *arg);
 /* req: stolen, with "op". once: lost with its connection it fails (unavailable) instead of being asked again. Answered within EGRESS_ANSWER_S, or fault timeout. */
 void egress_ask(struct egress_client *c, json_t *req, bool once, egress_fn *fn, void *arg);
 /* A log: each event; fn when it is over. The number is for egress_cancel(), after which neither is called. No deadline. A connection that is lost ends it (unavailable). */

@@ -6,7 +6,7 @@
  * sandboxd <-> egress: over a SOCK_STREAM pair that the launcher makes (LAUNCH_EGRESS -> EGRESS_CLIENT): u32 length (little-endian, <= EGRESS_JSON_MAX), then one JSON object.
  * A request has "op" and "tag" (a number > 0); each answer has the tag and either "ok": ... or "error": {"code", "text"} with a code of sandbox/http/codes.h; of a log stream
  * several "event"s come before the "ok". egress owns the policy: rules, secrets and the CA are in its directory STORE/sandbox/egress, and hold though sandboxd is away.
- *   {op:"box", box, name, labels}            what the box is called and its labels, before it starts and when they change. Persisted
+ *   {op:"box", box, name, labels}            what the box is called and its labels, before it starts, when they change, and at each new connection. Labels are persisted for a box that has rules
  *   {op:"rules_get", box}                    -> {revision, rules (docs/egress.md 2), warnings}
  *   {op:"rules_put", box, doc, if_revision?} -> the same; conflict: code precondition_failed, details {revision}. Durable and in force for new requests when it answers
  *   {op:"rules_patch", box, add?, remove?, default?, if_revision?}     remove: names of rules

@@ -94,6 +94,7 @@ int main(void)
     sd->stock = stock_new(sd, STOCK_THREADS, boxes_stock_lost, sd);
     sd->boxes = boxes_new(sd);
     boxes_set_hooks(sd->boxes, &exec_hooks);
+    egress_client_begun(sd->egress, boxes_egress_begun, sd);
     sd->http = http_new(sd);
     add_routes(sd->http);
     box_metrics(sd->http);

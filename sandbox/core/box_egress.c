@@ -42,6 +42,20 @@ void box_egress_tell(struct box *b, void (*then)(void *arg), void *arg)
     free(text);
 }
 
+static void tell_anew(void *arg, struct box *b)
+{
+    g_clear_pointer(&b->p->egress_told, g_free);
+    if (b->p->alive || b->p->start)
+        box_egress_tell(b, NULL, NULL);
+}
+
+void boxes_egress_begun(void *arg)
+{
+    struct sandboxd *sd = arg;
+
+    boxes_each(sd->boxes, tell_anew, NULL);
+}
+
 static void forgotten(void *arg, json_t *ok, const struct fault *f, json_t *details)
 {
     struct box *b = arg;

@@ -25,6 +25,8 @@ enum { RETRY_MS = 2000, SOON_MS = 50 /* after a connection to one that was just 
 struct ask { uint32_t tag; char *text; bool once, sent, follows; uint64_t due_ns; egress_event_fn *event; egress_fn *fn; void *arg; };
 struct egress_client {
     struct sandboxd *sd;
+    void (*begun)(void *arg);             /* a connection did */
+    void *begun_arg;
     int fd;
     bool asked;                           /* the launcher, for a connection */
     guint in, room, retry, tick;          /* sources */
@@ -120,6 +122,8 @@ static void put(struct egress_client *c, const char *text)
 
 static void send_one(struct egress_client *c, struct ask *a)
 {
+    if (a->sent)
+        return;
     a->sent = true;
     put(c, a->text);
     flush(c);
@@ -266,6 +270,8 @@ static void connected(void *arg, const struct launch_packet *p, int *fds, unsign
         c->why[0] = 0;
         c->since_ns = clock_mono_ns();
         c->in = g_unix_fd_add(c->fd, G_IO_IN | G_IO_HUP, readable, c);
+        if (c->begun)
+            c->begun(c->begun_arg);
         send_all(c);
         return;
     }
@@ -304,6 +310,12 @@ struct egress_client *egress_client_new(struct sandboxd *sd)
     c->tick = g_timeout_add(TICK_MS, tick, c);
     connect_now(c);
     return c;
+}
+
+void egress_client_begun(struct egress_client *c, void (*fn)(void *arg), void *arg)
+{
+    c->begun = fn;
+    c->begun_arg = arg;
 }
 
 void egress_client_free(struct egress_client *c)

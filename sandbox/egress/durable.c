@@ -20,27 +20,59 @@ int durable_dir(int dir_fd, const char *name)
     return disk->open(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 }
 
-int durable_put(int dir_fd, const char *name, const void *p, size_t n)
+static int half_name(const char *name, char half[128])
+{
+    return snprintf(half, 128, "%s" HALF, name) >= 128 ? -ENAMETOOLONG : 0;
+}
+
+int durable_write(int dir_fd, const char *name, const void *p, size_t n)
 {
     char half[128];
-    int r, fd;
+    int r = half_name(name, half), fd;
 
-    if (snprintf(half, sizeof half, "%s" HALF, name) >= (int)sizeof half)
-        return -ENAMETOOLONG;
+    if (r)
+        return r;
     fd = disk->open(dir_fd, half, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return fd;
     r = io_pwrite_full(fd, p, n, 0);
-    if (!r)
-        r = disk->fsync(fd);
-    close(fd);
-    if (!r)
-        r = disk->rename(dir_fd, half, name);
     if (r) {
-        disk->unlink(dir_fd, half);
+        durable_abandon(dir_fd, name, fd);
         return r;
     }
-    return disk->fsync(dir_fd);
+    return fd;
+}
+
+int durable_place(int dir_fd, const char *name, int fd)
+{
+    char half[128];
+    int r = half_name(name, half);
+
+    if (!r)
+        r = disk->fsync(fd);
+    if (!r)
+        r = disk->rename(dir_fd, half, name);
+    if (r)
+        durable_abandon(dir_fd, name, fd);
+    else
+        close(fd);
+    return r;
+}
+
+void durable_abandon(int dir_fd, const char *name, int fd)
+{
+    char half[128];
+
+    close(fd);
+    if (!half_name(name, half))
+        disk->unlink(dir_fd, half);
+}
+
+int durable_put(int dir_fd, const char *name, const void *p, size_t n)
+{
+    int fd = durable_write(dir_fd, name, p, n), r = fd < 0 ? fd : durable_place(dir_fd, name, fd);
+
+    return r ? r : disk->fsync(dir_fd);
 }
 
 int durable_remove(int dir_fd, const char *name)

@@ -142,19 +142,30 @@ void state_enforce(struct state *s, struct view *v)
     view_unref(old);
 }
 
+int state_text(struct state *s, const struct view *v, char **ret)
+{
+    json_t *j;
+
+    *ret = NULL;
+    if (s->dir < 0 || v->box->unread)
+        return 0;
+    j = json_pack("{s:s, s:O, s:I, s:o}", "name", v->name, "labels", v->labels, "revision", (json_int_t)v->v.revision, "rules", policy_json(v->v.policy));
+    *ret = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    return *ret ? 0 : -ENOMEM;
+}
+
 int state_save(struct state *s, const struct view *v)
 {
     char name[80];
     _cleanup_free_ char *text = NULL;
-    json_t *j;
+    int r = state_text(s, v, &text);
 
-    if (s->dir < 0 || v->box->unread)
-        return 0;
-    j = json_pack("{s:s, s:O, s:I, s:o}", "name", v->name, "labels", v->labels, "revision", (json_int_t)v->v.revision, "rules", policy_json(v->v.policy));
-    text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
     snprintf(name, sizeof name, "%s.json", v->v.id);
-    return text ? durable_put(s->dir, name, text, strlen(text)) : -ENOMEM;
+    if (!r && text)
+        r = durable_put(s->dir, name, text, strlen(text));
+    v->box->kept |= !r;
+    return r;
 }
 
 int state_drop(struct state *s, const char *id)
@@ -261,6 +272,7 @@ static int load_one(void *arg, const char *file)
     struct view *v = e ? NULL : read_view(b, text, size, &fault);
     free(text);
     b->unread = !v;
+    b->kept = true;
     if (v)
         state_enforce(s, v);
     else

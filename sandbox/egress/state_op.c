@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/alloc.h"
 #include "sandbox/egress/policy_private.h"
 #include "sandbox/egress/state_private.h"
 
@@ -80,7 +81,9 @@ static json_t *op_box(struct state *s, json_t *req)
     if (json_equal(labels, b->view->labels) && !strcmp(*name ? name : id, b->view->name))
         return ok(json_object());
     struct view *v = view_new(b, name, labels, b->view->v.policy, b->view->v.revision);
-    r = v ? state_save(s, v) : -ENOMEM;
+    /* Rules see labels. The name is for the log, and without rules there is nothing to see: it is remembered, goes into the file when that is written, and is told again after a start of ours. */
+    if (!v || (b->kept && !json_equal(labels, b->view->labels)))
+        r = v ? state_save(s, v) : -ENOMEM;
     if (r) {
         view_unref(v);
         return failed(r, "the box cannot be kept");
@@ -193,42 +196,28 @@ static json_t *op_rules_check(struct state *s, json_t *req)
     return answer;
 }
 
-static json_t *fork_one(struct state *s, struct policy *p, const char *id)
-{
-    struct box *b = id && box_id_ok(id) ? state_make(s, id) : NULL;
-
-    if (!b)
-        return id && box_id_ok(id) ? failed(-errno, "the box cannot be kept") : state_error("invalid_request", NULL, "to must be an array of ids of boxes");
-    struct view *v = view_new(b, b->view->name, b->view->labels, p, b->view->v.revision + 1);
-    int r = v ? state_save(s, v) : -ENOMEM;
-    if (r) {
-        view_unref(v);
-        return failed(r, "the rules of a fork cannot be kept");
-    }
-    state_enforce(s, v);
-    return NULL;
-}
-
 static json_t *op_fork(struct state *s, json_t *req)
 {
     const char *from;
-    json_t *to, *no = NULL;
+    json_t *to, *id;
     json_error_t e;
+    size_t i;
 
     if (UNPACK(e, req, "s:s, s:o", "from", &from, "to", &to))
         return misshaped(&e);
-    if (!box_id_ok(from) || !json_is_array(to))
+    bool good = box_id_ok(from) && json_is_array(to);
+    json_array_foreach (to, i, id)
+        good = good && json_is_string(id) && box_id_ok(json_string_value(id));
+    if (!good)
         return state_error("invalid_request", NULL, "from must be the id of a box, to an array of them");
-    struct box *b = state_find(s, from);
-    struct policy *p = b ? policy_for_fork(b->view->v.policy) : NULL;
-    if (!p)
-        p = policy_nothing();
-    if (!p)
+    const char **ids = mem_zalloc((json_array_size(to) + 1) * sizeof *ids);
+    if (!ids)
         return NULL;
-    for (size_t i = 0; !no && i < json_array_size(to); i++)
-        no = fork_one(s, p, json_string_value(json_array_get(to, i)));
-    policy_unref(p);
-    return no ? no : ok(json_object());
+    json_array_foreach (to, i, id)
+        ids[i] = json_string_value(id);
+    int r = state_fork(s, from, ids, (unsigned)json_array_size(to));
+    free(ids);
+    return r ? failed(r, "the rules of the forks cannot be kept") : ok(json_object());
 }
 
 static json_t *op_forget(struct state *s, json_t *req)

@@ -1,4 +1,5 @@
 /* The log of decisions, and what egress keeps of boxes: over restarts, crashes, disks that fail, and from many threads. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -376,7 +377,7 @@ static void forks_get_their_part_and_views_stay_as_they_were(void **state)
     s = open_state();
     is(s, "to1", "{'default': 'deny', 'inherit': false, 'rules': [{'name': 'k', 'allow': ['b.test'], 'inherit': true}]}", 1);
     is(s, "to2", "{'default': 'deny', 'inherit': false, 'rules': [{'name': 'k', 'allow': ['b.test'], 'inherit': true}]}", 1);
-    is(s, "to3", NOTHING, 1);
+    is(s, "to3", NOTHING, 0);
     generation = state_generation(s);
     json_decref(ok(s, "{'op': 'secret_put', 'name': 'S', 'value': 'canary', 'hosts': ['a.test']}"));
     assert_true(state_generation(s) > generation);
@@ -392,11 +393,90 @@ static void forks_get_their_part_and_views_stay_as_they_were(void **state)
     state_free(s);
 }
 
-static int fsync_fails;
+static int fsync_fails, fsyncs;      /* fsync_fails < 0: only the n-th from now */
 
 static int bad_fsync(int fd)
 {
-    return fsync_fails ? -EIO : disk_real.fsync(fd);
+    fsyncs++;
+    return fsync_fails > 0 || (fsync_fails < 0 && !++fsync_fails) ? -EIO : disk_real.fsync(fd);
+}
+
+static void files(const char *want)
+{
+    char have[200] = "";
+    int fd = openat(dir, "boxes", O_RDONLY | O_DIRECTORY);
+    struct dirent **names;
+
+    assert_true(fd >= 0);
+    snprintf(have, sizeof have, "/proc/self/fd/%d", fd);
+    int n = scandir(have, &names, NULL, alphasort);
+    assert_true(n >= 0);
+    for (int i = have[0] = 0; i < n; i++) {
+        if (names[i]->d_name[0] != '.')
+            snprintf(have + strlen(have), sizeof have - strlen(have), "%.40s ", names[i]->d_name);
+        free(names[i]);
+    }
+    free(names);
+    close(fd);
+    assert_string_equal(have, want);
+}
+
+#define HANDED_ON "{'default': 'deny', 'inherit': false, 'rules': [{'name': 'k', 'allow': ['b.test'], 'inherit': true}]}"
+static void the_disk_is_waited_for_only_for_what_rules_depend_on(void **state)
+{
+    struct disk_ops counted = disk_real;
+    struct state *s = open_state();
+
+    fsync_fails = fsyncs = 0;
+    counted.fsync = bad_fsync;
+    disk = &counted;
+    json_decref(ok(s, "{'op': 'box', 'box': 'from', 'name': 'work', 'labels': {'a': 'b'}}"));
+    json_decref(ok(s, "{'op': 'fork', 'from': 'from', 'to': ['n1', 'n2']}"));
+    json_decref(ok(s, "{'op': 'fork', 'from': 'nobody', 'to': ['n3']}"));
+    assert_int_equal(fsyncs, 0);
+    files("");
+    json_decref(ok(s, "{'op': 'rules_put', 'box': 'from', 'doc': " HANDED_ON "}"));
+    assert_int_equal(fsyncs, 2);
+    json_decref(ok(s, "{'op': 'box', 'box': 'from', 'name': 'renamed', 'labels': {'a': 'b'}}"));
+    assert_int_equal(fsyncs, 2);
+    json_decref(ok(s, "{'op': 'box', 'box': 'from', 'name': 'renamed', 'labels': {'a': 'c'}}"));
+    assert_int_equal(fsyncs, 4);
+    json_decref(ok(s, "{'op': 'fork', 'from': 'from', 'to': ['f1', 'f2', 'f3']}"));
+    assert_int_equal(fsyncs, 8);              /* three files and the directory */
+    files("f1.json f2.json f3.json from.json ");
+    assert_string_equal(code(s, "{'op': 'fork', 'from': 'from', 'to': ['g1', '../g2']}"), "invalid_request");
+    json_decref(ok(s, "{'op': 'fork', 'from': 'nobody', 'to': ['f3']}"));      /* that had something */
+    disk = &disk_real;
+    state_free(s);
+    s = open_state();
+    const struct box_view *v = state_box(s, "from");
+    assert_string_equal(v->name, "renamed");
+    assert_string_equal(json_string_value(json_object_get(v->box.labels, "a")), "c");
+    box_view_unref(v);
+    is(s, "f2", HANDED_ON, 1);
+    is(s, "f3", NOTHING, 2);
+    state_free(s);
+}
+
+static void forks_get_all_or_nothing(void **state)
+{
+    struct disk_ops bad = disk_real;
+    struct state *s = open_state();
+
+    json_decref(ok(s, "{'op': 'rules_put', 'box': 'from', 'doc': " HANDED_ON "}"));
+    bad.fsync = bad_fsync;
+    for (int nth = 1; nth <= 4; nth++) {      /* of a file, or of the directory */
+        disk = &bad;
+        fsync_fails = -nth;
+        assert_string_equal(code(s, "{'op': 'fork', 'from': 'from', 'to': ['f1', 'f2', 'f3']}"), "internal");
+        disk = &disk_real;
+        files("from.json ");
+        is(s, "f1", NOTHING, 0);
+        is(s, "f3", NOTHING, 0);
+    }
+    json_decref(ok(s, "{'op': 'fork', 'from': 'from', 'to': ['f1', 'f2', 'f3']}"));
+    is(s, "f3", HANDED_ON, 1);
+    state_free(s);
 }
 
 static void what_is_not_on_the_disk_is_not_in_force(void **state)
@@ -409,8 +489,7 @@ static void what_is_not_on_the_disk_is_not_in_force(void **state)
     disk = &bad;
     fsync_fails = 1;
     assert_string_equal(code(s, "{'op': 'rules_put', 'box': 'b1', 'doc': {}}"), "internal");
-    assert_string_equal(code(s, "{'op': 'box', 'box': 'b1', 'name': 'x', 'labels': {}}"), "internal");
-    assert_string_equal(code(s, "{'op': 'fork', 'from': 'b1', 'to': ['b2']}"), "internal");
+    assert_string_equal(code(s, "{'op': 'box', 'box': 'b1', 'name': 'x', 'labels': {'a': 'b'}}"), "internal");
     fsync_fails = 0;
     disk = &disk_real;
     is(s, "b1", "{'default': 'allow'}", 1);
@@ -466,7 +545,7 @@ static void a_file_that_cannot_be_read_is_kept_until_rules_are_set(void **state)
     assert_string_equal(code(s, "{'op': 'rules_patch', 'box': 'b1', 'add': [{'allow': ['a.test']}]}"), "conflict");
     assert_string_equal(code(s, "{'op': 'rules_put', 'box': 'b1', 'doc': {'x': 1}}"), "invalid_request");
     is(s, "b1", NOTHING, 0);
-    is(s, "b2", NOTHING, 1);
+    is(s, "b2", NOTHING, 0);
     const struct box_view *v = state_box(s, "b1");
     assert_string_equal(v->name, "work");               /* what is said of it is in force, but not written */
     box_view_unref(v);
@@ -606,7 +685,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(an_event_has_its_fields_and_no_more), T(paths_lose_what_looks_like_an_identifier), T(what_the_workload_writes_is_escaped_and_cut), T(numbers_go_on_over_restarts_and_a_torn_line_is_dropped),
         T(one_box_does_not_push_out_another_and_a_gap_is_told), T(followers_are_woken), T(a_full_disk_costs_the_file_and_not_the_event), T(rules_are_kept_and_compared_before_they_are_set),
-        T(forks_get_their_part_and_views_stay_as_they_were), T(what_is_not_on_the_disk_is_not_in_force), T(a_file_that_cannot_be_read_denies), T(a_file_that_cannot_be_read_is_kept_until_rules_are_set),
+        T(forks_get_their_part_and_views_stay_as_they_were), T(what_is_not_on_the_disk_is_not_in_force), T(the_disk_is_waited_for_only_for_what_rules_depend_on),
+        T(forks_get_all_or_nothing), T(a_file_that_cannot_be_read_denies), T(a_file_that_cannot_be_read_is_kept_until_rules_are_set),
         T(two_writers_lose_nothing), T(what_was_answered_survives_kill_9),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
