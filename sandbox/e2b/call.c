@@ -53,7 +53,7 @@ static bool admitted(struct e2b_call *k)
     struct http_call *c = k->x.c;
     const struct box *b = k->x.b;
 
-    return http_is_local(c) || !e2b_flag(b, "secure") || e2b_token_right(b, E2B_TOKEN_ENVD, http_header(c, "X-Access-Token")) ||
+    return http_is_local(c) || e2b_is_open(b) || e2b_token_right(b, E2B_TOKEN_ENVD, http_header(c, "X-Access-Token")) ||
            (k->traffic && e2b_token_right(b, E2B_TOKEN_TRAFFIC, http_header(c, "E2B-Traffic-Access-Token")));
 }
 

@@ -277,8 +277,10 @@ static void connect_box(struct http_call *c, struct box *b)
         http_fail(c, "not_found", "the sandbox '%s' was killed", e2b_id(b));
         return;
     }
-    if (!b->config.e2b)
+    if (!b->config.e2b) {
         e2b_adopt(b, "base", s);
+        e2b_set(b, "taken", json_true());
+    }
     e2b_public(b);
     e2b_set(b, "paused", json_false());
     e2b_set(b, "timeout", json_real(s));

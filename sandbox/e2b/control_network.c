@@ -1,4 +1,4 @@
-/* PUT /sandboxes/{id}/network: the options anew; what is not given is as if it never was. */
+/* PUT /sandboxes/{id}/network: the options anew; what is not given is as if it never was, but for allowPublicTraffic. */
 #include "sandbox/core/route.h"
 #include "sandbox/e2b/control.h"
 #include "sandbox/e2b/doc.h"
@@ -25,7 +25,7 @@ static void applied(void *arg, const struct fault *fault)
         e2b_set(u->b, "network", u->network ? json_incref(u->network) : json_null());
         e2b_set(u->b, "allow_internet_access", u->internet ? json_incref(u->internet) : json_null());
         http_fault(u->c, fault);
-    } else if (e2b_save(u->c, u->b)) {
+    } else if (e2b_public(u->b) || e2b_save(u->c, u->b)) {
         http_reply(u->c, 204, NULL);
     }
 }
@@ -45,6 +45,8 @@ static void update(struct http_call *c, struct box *b)
     u->internet = json_incref(json_object_get(b->config.e2b, "allow_internet_access"));
     e2b_set(b, "allow_internet_access", internet ? json_incref(internet) : json_null());
     json_object_del(body, "allow_internet_access");
+    if (!json_is_boolean(json_object_get(body, "allowPublicTraffic")) && json_object_get(u->network, "allowPublicTraffic"))
+        json_object_set(body, "allowPublicTraffic", json_object_get(u->network, "allowPublicTraffic"));      /* the packages have no word for it here: what create said stays */
     e2b_set(b, "network", body);
     e2b_network_apply(b, applied, u);
 }

@@ -18,17 +18,18 @@ bool e2b_token_right(const struct box *b, enum e2b_token kind, const char *token
 bool e2b_signature_right(const struct box *b, const char *operation, const char *path, const char *user, const char *expiration, const char *signature);
 
 /* --- state.c: config.e2b of a box --- */
-/* {template, alias, started, paused, killed, secure, auto_resume, metadata, allow_internet_access, network}: started is unix time. The end of its time is config.until_s. */
+/* {template, alias, started, paused, killed, taken, secure, auto_resume, metadata, allow_internet_access, network}: started is unix time. The end of its time is config.until_s. */
 const char *e2b_id(const struct box *b);          /* what clients know it by */
 bool e2b_is(const struct box *b);                 /* made, or taken over by connect, through this API, and not killed */
 bool e2b_is_paused(const struct box *b);          /* by pause, or because its time is over */
 bool e2b_flag(const struct box *b, const char *key);
+bool e2b_is_open(const struct box *b);            /* whoever knows its id may use it: only if `secure` is false in so many words */
 void e2b_set(struct box *b, const char *key, json_t *value);      /* steals; not yet saved */
 /* A new one, or one that was none is taken over. Until its time is over it does not sleep for being idle (life.c). */
 void e2b_adopt(struct box *b, const char *template, double timeout_s);
 void e2b_until(struct box *b, double timeout_s);  /* from now */
 bool e2b_save(struct http_call *c, struct box *b);     /* and what depends on it. False: answered */
-/* Its ports are reached as PORT-ID.DOMAIN; with network.allowPublicTraffic false only with the traffic token. True: all of its configuration was written with that. */
+/* Its ports are reached as PORT-ID.DOMAIN; with network.allowPublicTraffic false, or `taken` over from the native API (its name may be one that can be guessed), only with the traffic token. True: all of its configuration was written with that. */
 bool e2b_public(struct box *b);
 json_t *e2b_answer(const struct box *b);          /* of create, connect and fork */
 json_t *e2b_detail(const struct box *b);          /* of GET /sandboxes/{id} and the list */
@@ -72,8 +73,9 @@ void e2b_stream_end(struct http_call *c, const char *code, const char *text);   
 /* --- inflate.c: bodies with Content-Encoding: gzip --- */
 typedef bool e2b_bytes_fn(void *arg, const uint8_t *p, size_t n);
 struct e2b_inflate *e2b_inflate_new(void);
-/* fn for each piece. 0; -EBADMSG: not gzip; -ECANCELED: fn said false. */
+/* fn for each piece of at most 64 KiB. 0; -EBADMSG: not gzip; -ECANCELED: fn, which took the piece, said false: e2b_inflate_left() bytes at the end of p are to be given again, also when none. */
 int e2b_inflate_feed(struct e2b_inflate *z, const uint8_t *p, size_t n, e2b_bytes_fn *fn, void *arg);
+size_t e2b_inflate_left(const struct e2b_inflate *z);
 bool e2b_inflate_done(const struct e2b_inflate *z);            /* its end was seen */
 void e2b_inflate_free(struct e2b_inflate *z);
 struct e2b_deflate *e2b_deflate_new(void);

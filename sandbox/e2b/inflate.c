@@ -32,16 +32,18 @@ int e2b_inflate_feed(struct e2b_inflate *z, const uint8_t *p, size_t n, e2b_byte
         if (r != Z_OK && r != Z_STREAM_END && r != Z_BUF_ERROR)
             return -EBADMSG;
         z->done = r == Z_STREAM_END;
-        if (z->z.avail_out < PIECE && !fn(arg, z->out, PIECE - z->z.avail_out))
-            return -ECANCELED;
+        size_t got = PIECE - z->z.avail_out;
         if (r == Z_BUF_ERROR || z->done)
             z->z.avail_out = PIECE;
+        if (got && !fn(arg, z->out, got))
+            return -ECANCELED;
         if (r == Z_BUF_ERROR)
             break;
     }
     return 0;
 }
 
+size_t e2b_inflate_left(const struct e2b_inflate *z) { return z->z.avail_in; }
 bool e2b_inflate_done(const struct e2b_inflate *z) { return z->done; }
 
 void e2b_inflate_free(struct e2b_inflate *z)

@@ -1,4 +1,5 @@
 /* POST /files: one or several files, as multipart/form-data or one as application/octet-stream, gzip or not. Each is there whole, or not at all. */
+#include <errno.h>
 #include <string.h>
 
 #include "sandbox/e2b/doc.h"
@@ -11,9 +12,11 @@ struct upload {
     struct e2b_transfer t;
     struct multipart *parts;
     struct e2b_inflate *unzip;
+    GByteArray *packed;                   /* of the body: to be unpacked when there is room, so that 8 KiB of it do not become 8 MiB at once */
     json_t *written, *metadata;
     GPtrArray *attrs;
     bool open, skip, closing, paused;     /* a file is being written; this part is none; its end was sent; the body waits */
+    bool more;                            /* `packed` waits, or what the unpacker still has of it */
 };
 
 static void upload_fini(void *self)
@@ -21,6 +24,8 @@ static void upload_fini(void *self)
     struct upload *t = self;
 
     e2b_inflate_free(t->unzip);
+    if (t->packed)
+        g_byte_array_unref(t->packed);
     multipart_free(t->parts);
     json_decref(t->written);
     json_decref(t->metadata);
@@ -105,10 +110,38 @@ static bool part_end(void *arg)
 
 static const struct multipart_ops part_ops = { .begin = part_begin, .data = part_data, .end = part_end };
 
+static bool put_add(void *arg, const uint8_t *p, size_t n)
+{
+    struct upload *t = arg;
+
+    multipart_add(t->parts, p, n);
+    return multipart_waiting(t->parts) < IN_HIGH;
+}
+
+/* As much as there is room for. False: it is not gzip. */
+static bool unpack(struct upload *t)
+{
+    int r = e2b_inflate_feed(t->unzip, t->packed->data, t->packed->len, put_add, t);
+
+    t->more = r == -ECANCELED;
+    g_byte_array_remove_range(t->packed, 0, t->packed->len - (guint)(t->more ? e2b_inflate_left(t->unzip) : 0));
+    return !r || t->more;
+}
+
+/* Gives on what is there, and unpacks more while that is taken. */
+static int go_on(struct upload *t)
+{
+    int r = t->closing ? 0 : multipart_pump(t->parts);
+
+    while (!r && t->more && !t->t.over && !t->closing && multipart_waiting(t->parts) < IN_HIGH)
+        r = unpack(t) ? multipart_pump(t->parts) : -EBADMSG;
+    return r;
+}
+
 static void pump(struct upload *t)
 {
     struct http_call *c = t->t.s.k.x.c;
-    int r = t->t.over || t->closing ? 0 : multipart_pump(t->parts);
+    int r = t->t.over ? 0 : go_on(t);
 
     if (t->t.over)
         return;
@@ -118,16 +151,16 @@ static void pump(struct upload *t)
     } else if (r > 0) {
         t->t.over = true;
         http_reply(c, 200, json_incref(t->written));
-    } else if (t->paused && multipart_waiting(t->parts) < IN_HIGH) {
+    } else if (t->paused && !t->more && multipart_waiting(t->parts) < IN_HIGH) {
         t->paused = false;
         http_body_resume(c);
     }
 }
 
-static bool put_add(void *arg, const uint8_t *p, size_t n)
+static bool put_packed(struct upload *t, const uint8_t *p, size_t n)
 {
-    multipart_add(((struct upload *)arg)->parts, p, n);
-    return true;
+    g_byte_array_append(t->packed, p, (guint)n);
+    return unpack(t);
 }
 
 static bool put_body(void *state, const uint8_t *p, size_t n)
@@ -138,7 +171,7 @@ static bool put_body(void *state, const uint8_t *p, size_t n)
     if (t->t.over)
         return true;
     if (n)
-        bad = t->unzip ? e2b_inflate_feed(t->unzip, p, n, put_add, t) < 0 : !put_add(t, p, n);
+        bad = t->unzip ? !put_packed(t, p, n) : (put_add(t, p, n), false);
     else if (t->unzip && !e2b_inflate_done(t->unzip))
         bad = true;
     else
@@ -149,7 +182,7 @@ static bool put_body(void *state, const uint8_t *p, size_t n)
         return true;
     }
     pump(t);
-    t->paused = n && !t->t.over && multipart_waiting(t->parts) >= IN_HIGH;
+    t->paused = n && !t->t.over && (t->more || multipart_waiting(t->parts) >= IN_HIGH);
     return !t->paused;
 }
 
@@ -191,7 +224,7 @@ static void post_named(void *self)
         return;
     }
     if (encoding && !g_ascii_strcasecmp(encoding, "gzip"))
-        t->unzip = e2b_inflate_new();
+        t->unzip = e2b_inflate_new(), t->packed = g_byte_array_new();
     http_body(c, put_body);
 }
 

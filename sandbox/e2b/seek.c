@@ -13,7 +13,7 @@ static void look(void *arg, struct box *b)
     const char *path = http_query(c, "path"), *user = http_query(c, "username"), *only = http_header(c, "E2b-Sandbox-Id");
     bool right;
 
-    if (s->found || !e2b_is(b) || !e2b_flag(b, "secure") || (only && strcmp(only, b->id) && strcmp(only, b->name)))
+    if (s->found || !e2b_is(b) || e2b_is_open(b) || (only && strcmp(only, b->id) && strcmp(only, b->name)))
         return;
     right = s->operation ? e2b_signature_right(b, s->operation, path ? path : "", user ? user : "", http_query(c, "signature_expiration"), http_query(c, "signature"))
                          : e2b_token_right(b, E2B_TOKEN_ENVD, http_header(c, "X-Access-Token"));
@@ -64,7 +64,7 @@ void e2b_seek(struct e2b_call *k, const char *operation, void (*then)(struct e2b
 
     *s = (struct search){ .k = boxed_ref(k), .operation = operation, .then = then };
     seek(s);
-    if (s->found)
+    if (s->found || !http_guess(k->x.c))
         over(s);
     else
         stock_call(http_sandboxd(k->x.c)->stock, json_pack("{s:s}", "verb", "list"), NULL, 0, listed, s);
@@ -82,10 +82,12 @@ static void found(struct e2b_call *k, struct box *b)
 void e2b_signed_go(void *self, const char *operation, void (*go)(void *self))
 {
     struct e2b_call *k = self;
-    const char *expiration = http_query(k->x.c, "signature_expiration");
+    const char *expiration = http_query(k->x.c, "signature_expiration"), *user = http_query(k->x.c, "username");
     guint64 until;
 
     k->go = go;
+    g_free(k->user);                      /* what Basic says is not signed */
+    k->user = user && *user ? g_strdup(user) : NULL;
     if (expiration && (!g_ascii_string_to_unsigned(expiration, 10, 0, G_MAXINT64, &until, NULL) || (gint64)until < g_get_real_time() / G_USEC_PER_SEC))
         http_deny(k->x.c, "the signature of this URL is no longer good: its time is over");
     else

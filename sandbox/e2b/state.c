@@ -16,6 +16,7 @@ const char *e2b_id(const struct box *b)
 }
 
 bool e2b_flag(const struct box *b, const char *key) { return json_is_true(json_object_get(b->config.e2b, key)); }
+bool e2b_is_open(const struct box *b) { return json_is_false(json_object_get(b->config.e2b, "secure")); }
 bool e2b_is(const struct box *b) { return b->config.e2b && !e2b_flag(b, "killed"); }
 bool e2b_is_paused(const struct box *b) { return e2b_is(b) && (e2b_flag(b, "paused") || (b->config.until_s > 0 && now_s() >= b->config.until_s)); }
 
@@ -67,7 +68,7 @@ json_t *e2b_answer(const struct box *b)
 
     if (b->sd->previews)
         json_object_set_new(j, "domain", json_string(preview_domain(b->sd)));
-    if (json_is_true(json_object_get(e, "secure")) && e2b_token_of(b, E2B_TOKEN_ENVD, envd))
+    if (!e2b_is_open(b) && e2b_token_of(b, E2B_TOKEN_ENVD, envd))
         json_object_set_new(j, "envdAccessToken", json_string(envd));
     if (e2b_token_of(b, E2B_TOKEN_TRAFFIC, traffic))
         json_object_set_new(j, "trafficAccessToken", json_string(traffic));
@@ -77,7 +78,7 @@ json_t *e2b_answer(const struct box *b)
 bool e2b_public(struct box *b)
 {
     char traffic[E2B_TOKEN];
-    bool open = !json_is_false(json_object_get(json_object_get(b->config.e2b, "network"), "allowPublicTraffic"));
+    bool open = !e2b_flag(b, "taken") && !json_is_false(json_object_get(json_object_get(b->config.e2b, "network"), "allowPublicTraffic"));
     json_t *before = b->config.previews;
 
     if (b->sd->previews && (open || e2b_token_of(b, E2B_TOKEN_TRAFFIC, traffic)))

@@ -6,7 +6,7 @@
 #include "sandbox/e2b/entry.h"
 #include "sandbox/files.h"
 
-enum { WAITING_MAX = 4096 };
+enum { WAITING_MAX = 4096, ENTRY_MAX = 32 * 1024 };
 struct item { json_t *event; char *path; /* NULL: no entry wanted */ };
 struct e2b_watching {
     struct box *b;
@@ -80,7 +80,9 @@ static void on_head(void *arg, int status, const char *step, const struct file_s
 
 static bool on_data(void *arg, const uint8_t *p, size_t n)
 {
-    g_byte_array_append(((struct e2b_watching *)arg)->in, p, (guint)n);
+    struct e2b_watching *w = arg;
+
+    g_byte_array_append(w->in, p, (guint)MIN(n, (size_t)ENTRY_MAX - w->in->len));      /* a longer one is none, and then has no entry */
     return true;
 }
 

@@ -49,6 +49,7 @@ struct http_manner {
 bool http_is_local(struct http_call *c);                                 /* it came through the Unix socket: its peer is root */
 bool http_token_right(struct http_call *c, const char *token);           /* is it the API's token */
 /* 401 for somebody without a right token; too many of them are answered 429. */
+bool http_guess(struct http_call *c);      /* somebody without the API's token asks for what has to be searched: counted as a failure. False: too many */
 void http_deny(struct http_call *c, const char *text);
 
 /* A ticket with which a browser may open the WebSocket route at this raw path once, within HTTP_TICKET_S (it offers the protocols "coppice.terminal" and "ticket.HEX").

@@ -39,14 +39,18 @@ static void put(struct buf *out, const char *name, struct slice value) { http1_p
 
 static bool is_credential(const struct rewrite *w, const struct http1_header *x)
 {
+    static const char bearer[] = "Bearer ", mark[] = "e2b_";
     char value[512];
+    bool key = folds_to(x->name, "x-api-key");
+    size_t front = key ? sizeof(bearer) - 1 : 0, skip = key && starts(x->value, mark) ? sizeof(mark) - 1 : 0;
 
     if (folds_to(x->name, "e2b-traffic-access-token"))
         return true;
-    if (!folds_to(x->name, "authorization") || x->value.n >= sizeof(value))
+    if ((!key && !folds_to(x->name, "authorization")) || front + x->value.n >= sizeof(value))
         return false;
-    memcpy(value, x->value.p, x->value.n);
-    value[x->value.n] = 0;
+    memcpy(value, bearer, front);         /* X-API-KEY: TOKEN, or e2b_TOKEN, is the same token said otherwise (http/auth.c) */
+    memcpy(value + front, x->value.p + skip, x->value.n - skip);
+    value[front + x->value.n - skip] = 0;
     bool it_is = w->is_api_token(w->arg, value);
     explicit_bzero(value, sizeof(value));
     return it_is;

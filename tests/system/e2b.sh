@@ -54,6 +54,21 @@ same "resume: 201 if it was paused, else 200" "201 200" "$(code -X POST "$E2B_AP
 check "a native sandbox" c create native
 same "not listed" 0 "$(api "$E2B_API_URL/v2/sandboxes?limit=100" | grep -c '"templateID":"native"\|sandboxID":"ws-')"
 same "connect takes it over" 200 "$(code -X POST "$E2B_API_URL/v2/sandboxes/native/connect")"
+# its name can be guessed: its ports are not open to whoever does, and ask for the traffic token
+authority=${E2B_API_URL#http://}; port=${authority##*:}
+of_port() { curl -s -o /dev/null -w '%{http_code}' --connect-to "::$authority" "$@"; }
+check "a server in it" c exec native -- sh -c 'mkdir /tmp/w; cd /tmp/w; python3 -m http.server 3000 >/dev/null 2>&1 & for i in 1 2 3 4 5 6 7 8 9; do python3 -c "import socket; socket.create_connection((\"127.0.0.1\", 3000))" 2>/dev/null && break; sleep 1; done'
+traffic=$(api -X POST "$E2B_API_URL/v2/sandboxes/native/connect" | sed 's/.*"trafficAccessToken":"\([^"]*\)".*/\1/')
+same "a port of it needs the traffic token" "404 200" "$(of_port "http://3000-native.localhost:$port/") $(of_port -H "E2B-Traffic-Access-Token: $traffic" "http://3000-native.localhost:$port/")"
+# the user is signed, and Basic is not
+made=$(api -X POST -d '{"network":{"allowPublicTraffic":false}}' "$E2B_API_URL/sandboxes")
+closed=$(sed 's/.*"sandboxID":"\([^"]*\)".*/\1/' <<<"$made"); own=$(sed 's/.*"envdAccessToken":"\([^"]*\)".*/\1/' <<<"$made")
+signature=v1_$(printf '%s' "who:write::$own" | openssl dgst -sha256 -binary | base64 | tr -d '=\n' | sed 's/+/%2B/g; s,/,%2F,g')
+same "a signed URL's user is not changed by Basic" /home/user/who "$(curl -s -u root: -H 'Content-Type: application/octet-stream' --data-binary x "$E2B_API_URL/files?path=who&signature=${signature}" | sed 's/.*"path":"\([^"]*\)".*/\1/')"
+# what create said of public traffic outlives a change of the network and a connect
+check "the network is changed" test 204 = "$(code -X PUT -d '{"denyOut":["evil.example"]}' "$E2B_API_URL/sandboxes/$closed/network")"
+check "connect" test 200 = "$(code -X POST "$E2B_API_URL/sandboxes/$closed/connect")"
+same "its ports stay closed" 404 "$(of_port "http://3000-$closed.localhost:$port/")"
 same "and it is listed" 1 "$(api "$E2B_API_URL/v2/sandboxes?limit=100" | grep -o 'sandboxID":"ws-' | wc -l)"
 # what the daemon keeps survives it: tokens, metadata, the end of its time
 before=$(api "$E2B_API_URL/sandboxes/$id")

@@ -198,6 +198,60 @@ static void gzip_goes_both_ways_in_pieces_and_what_is_broken_is_told(void **stat
     e2b_inflate_free(z);
 }
 
+struct room { GByteArray *out; size_t calls, most; };
+
+/* Takes every piece, and wants none more before it is asked again. */
+static bool one_piece(void *arg, const uint8_t *p, size_t n)
+{
+    struct room *r = arg;
+
+    r->calls++;
+    r->most = MAX(r->most, n);
+    g_byte_array_append(r->out, p, (guint)n);
+    return false;
+}
+
+static void a_bomb_is_unpacked_piece_by_piece_as_there_is_room(void **state)
+{
+    enum { SIZE = 20 << 20 };
+    g_autofree uint8_t *zeros = g_malloc0(SIZE);
+    g_autoptr(GByteArray) packed = g_byte_array_new(), out = g_byte_array_new();
+    struct e2b_deflate *d = e2b_deflate_new();
+    struct e2b_inflate *z = e2b_inflate_new();
+    struct room r = { .out = out };
+    size_t turns = 1;
+
+    e2b_deflate_feed(d, zeros, SIZE, collect, packed);
+    e2b_deflate_feed(d, NULL, 0, collect, packed);
+    e2b_deflate_free(d);
+    const uint8_t *p = packed->data;
+    size_t n = packed->len;
+    for (int k; (k = e2b_inflate_feed(z, p, n, one_piece, &r)); turns++) {
+        assert_int_equal(k, -ECANCELED);
+        assert_int_equal(r.calls, turns);
+        p += n - e2b_inflate_left(z);
+        n = e2b_inflate_left(z);
+    }
+    assert_true(e2b_inflate_done(z));
+    assert_true(r.most <= 64 * 1024);
+    assert_int_equal(out->len, SIZE);
+    assert_memory_equal(out->data, zeros, SIZE);
+    e2b_inflate_free(z);
+}
+
+static void only_a_false_in_so_many_words_opens(void **state)
+{
+    static const struct { const char *e2b; bool open; } cases[] = {
+        { "{}", false }, { "{\"secure\":true}", false }, { "{\"secure\":null}", false }, { "{\"secure\":0}", false }, { "{\"secure\":\"false\"}", false }, { "{\"secure\":false}", true },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        struct box b = { .config.e2b = json_loads(cases[i].e2b, 0, NULL) };
+        assert_int_equal(e2b_is_open(&b), cases[i].open);
+        json_decref(b.config.e2b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +260,7 @@ int main(void)
         cmocka_unit_test(tokens_and_signatures_are_of_one_sandbox_and_one_use),
         cmocka_unit_test(results_have_the_names_that_clients_know), cmocka_unit_test(variables_are_a_literal_whatever_is_in_them),
         cmocka_unit_test(base64_of_both_alphabets_and_nothing_else), cmocka_unit_test(gzip_goes_both_ways_in_pieces_and_what_is_broken_is_told),
+        cmocka_unit_test(a_bomb_is_unpacked_piece_by_piece_as_there_is_room), cmocka_unit_test(only_a_false_in_so_many_words_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

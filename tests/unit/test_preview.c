@@ -234,6 +234,7 @@ static void requests_carry_no_credential_of_the_api(void **state)
                        "Via: x\r\nE2B-Traffic-Access-Token: t\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX-App: kept\r\nTE: gzip\r\n\r\n"),
         L("GET /x?a=b HTTP/1.1\r\nHost: 3000-a.localhost:1\r\n", "Cookie: a=b", "X-App: kept", "X-Forwarded-Host: 3000-a.localhost:1", "X-Forwarded-Proto: http\r\n"),
         L("secret", "1.2.3.4", "evil", "X-Real", "for=1", "Via:", "Traffic", "X-Hop", "Connection:", "TE:", "X-Forwarded-Prefix"));
+    has(request(false, "GET / HTTP/1.1\r\nHost: h\r\nX-API-KEY: secret\r\nX_Api_Key: e2b_secret\r\nx-api-key: of the application\r\n\r\n"), L("x-api-key: of the application\r\n"), L("secret"));
     has(request(true, "POST /p/3000-a-" TOKEN "/rest HTTP/1.1\r\nHost: 127.0.0.1:1\r\nAuthorization: Bearer other\r\nCookie: of=others\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"),
         L("POST /rest HTTP/1.1\r\n", "Authorization: Bearer other", "X-Forwarded-Prefix: /p/3000-a-" TOKEN "\r\n", "Content-Length: 3\r\n", "Expect: 100-continue"), L("Cookie"));
     has(request(false, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nConnection: TE\r\n\r\n"), L("Transfer-Encoding: chunked", "TE: trailers", "Connection: TE"), L("Content-Length"));
