@@ -1,5 +1,6 @@
 /* box/ID.json in sandboxd's directory: what of a sandbox is neither in snapshotd nor in the launcher. Written whole under another name, synced, renamed. One that holds the defaults and no usage
- * is not written. Strict: a field that is not known means that a newer coppice wrote it, and it is refused whole. */
+ * is not written. Strict: a field that is not known means that a newer coppice wrote it, and it is refused whole: the sandbox
+ * does not start, and its file is left as it is. */
 #include "sandbox/core/box_private.h"
 
 #include <errno.h>
@@ -252,9 +253,11 @@ int box_config_save(struct box *b)
     char name[LAUNCH_NAME + 16], temp[LAUNCH_NAME + 16];
     _cleanup_close_ int dir = -1, fd = -1;
     _cleanup_free_ char *text = NULL;
-    json_t *j = file_json(b);
+    json_t *j = b->p->config_err ? NULL : file_json(b);
     int r;
 
+    if (b->p->config_err)
+        return b->p->config_err;
     text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (!text)
@@ -352,11 +355,11 @@ int box_config_load(struct box *b)
     _cleanup_free_ char *text = NULL;
     size_t n = 0;
     int r = read_text(b, &text, &n);
+    json_t *j = r ? NULL : json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
 
-    if (r)
-        return r;
-    json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
-    r = j ? parse(b, j) : -EBADMSG;
+    if (!r)
+        r = j ? parse(b, j) : -EBADMSG;
     json_decref(j);
+    b->p->config_err = r == -ENOENT ? 0 : r;
     return r;
 }

@@ -22,6 +22,7 @@ struct box_private {
     struct boxes *bs;
     bool host;                            /* made from the template host: /usr is the host's */
     bool importing, deleted, in_table;
+    int config_err;                       /* its file was not understood: it does not start with other limits than it was given, and the file stays as it is */
     uint64_t checked_ns, touched_ns;      /* snapshotd named it so; somebody asked for it */
     /* transitions (box.c) */
     struct wish *first, **last;

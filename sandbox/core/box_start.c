@@ -172,6 +172,11 @@ static void phase_prepare(struct box *b)
     json_t *m;
     size_t i;
 
+    if (b->p->config_err) {
+        fail(b, "start_failed", "the sandbox '%s' does not start: its configuration, sandbox/box/%s.json in the store, was written by a newer coppice or is damaged (%s)", b->name, b->id, g_strerror(-b->p->config_err));
+        phase_over(b);
+        return;
+    }
     s->pending++;                         /* until all are sent */
     launcher_ask(b->sd->launcher, &q, NULL, 0, prepared, part_new(b, 0));
     egress_tell(b);

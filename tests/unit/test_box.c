@@ -394,7 +394,18 @@ static void a_configuration_survives_and_a_strange_one_is_refused(void **state)
         close(fd);
         assert_int_not_equal(box_config_load(b), 0);
         assert_int_equal(b->config.limits.pids, 20);        /* nothing of it was taken over */
+        assert_int_not_equal(box_config_save(b), 0);        /* and what a newer coppice wrote is kept */
+        struct got g = need(w, b);
+        assert_true(g.failed);
+        assert_string_equal(g.fault.code, "start_failed");
+        assert_non_null(strstr(g.fault.text, "ws-aaaaaaaaaa.json"));
+        nothing_left(w, b);
     }
+    char kept[64] = "";
+    int fd = openat(dir, "ws-aaaaaaaaaa.json", O_RDONLY);
+    assert_int_equal(read(fd, kept, sizeof(kept)), strlen(strange[5]));
+    assert_string_equal(kept, strange[5]);
+    close(fd);
     close(dir);
     json_decref(env);
     json_decref(limits);
