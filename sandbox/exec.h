@@ -68,6 +68,7 @@ const struct exit_info *exec_exit(const struct exec *e);      /* NULL: it runs *
 bool exec_is_program(const struct exec *e, const char *argv0);   /* its argv[0], of which an agent that outlived sandboxd kept 63 bytes */
 void exec_let_idle(struct exec *e);              /* passive from now on (of one that was taken over) */
 void exec_forget(struct exec *e);                /* it has ended: its output and state go */
+void exec_forget_later(struct exec *e);          /* takes the reference of one that has ended or was killed, whose output nobody wants: when its end has been told, it is forgotten */
 /* Text of a failed start for people: what, which, why, what to do. step as in FAILED. */
 void exec_fault(struct fault *ret, int err, const char *step, const char *program, const char *cwd, const char *user);
 int signal_number(const char *name);             /* "TERM", "SIGTERM", "15"; 0: no such */

@@ -13,6 +13,8 @@
 #include "sandbox/service.h"
 #include "sandbox/watch.h"
 
+enum { FORGET_MS = 2000 };
+
 static void exec_unref_table(gpointer p) { exec_unref(p); }
 
 struct execs *execs_of(struct box *b)
@@ -42,6 +44,18 @@ void exec_unref(struct exec *e)
     g_array_unref(e->exit_waits);
     g_free(e);
 }
+
+static gboolean forget_late(gpointer arg)
+{
+    struct exec *e = arg;
+
+    if (e->exited)
+        exec_forget(e);
+    exec_unref(e);
+    return G_SOURCE_REMOVE;
+}
+
+void exec_forget_later(struct exec *e) { g_timeout_add(FORGET_MS, forget_late, e); }
 
 struct exec *exec_new(struct execs *t, uint32_t id)
 {

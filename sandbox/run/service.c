@@ -10,7 +10,6 @@
 #include "sandbox/exec.h"
 
 enum state { STOPPED, STARTING, RUNNING, BACKING_OFF, FAILED };
-enum { FORGET_MS = 2000 };
 static const char *const state_names[] = { "stopped", "starting", "running", "backing-off", "failed" };
 struct piece { uint64_t seq; unsigned stream; size_t n; uint8_t bytes[]; };
 struct follower { void (*fn)(void *arg, bool over); void *arg; };
@@ -171,22 +170,12 @@ void service_log_unfollow(struct box *b, const char *name, void *arg)
 /* --- a run --- */
 static void begin(struct service *s);
 
-static gboolean forget_late(gpointer arg)
-{
-    struct exec *e = arg;
-
-    if (exec_exit(e))
-        exec_forget(e);
-    exec_unref(e);
-    return G_SOURCE_REMOVE;
-}
-
 static void run_unref(struct run *r)
 {
     if (--r->refs)
         return;
     if (r->e)
-        g_timeout_add(FORGET_MS, forget_late, r->e);
+        exec_forget_later(r->e);
     service_unref(r->s);
     g_free(r);
 }
