@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { gzipSync } from 'node:zlib';
+import { steps } from './steps.mjs';
 
 const [pkg, ...only] = process.argv.slice(2);
 const e2b = await import(pkg);
@@ -10,18 +11,7 @@ const { Sandbox, CommandExitError, NotFoundError, TimeoutError, AuthenticationEr
 const FileNotFoundError = e2b.FileNotFoundError ?? NotFoundError, SandboxNotFoundError = e2b.SandboxNotFoundError ?? NotFoundError;
 const apiUrl = process.env.E2B_API_URL;
 const old = pkg === 'e2b-old';
-let passed = 0;
-async function step(what, fn) {
-    try {
-        await fn();
-    } catch (err) {
-        console.log(`not ok ${pkg}: ${what}: ${String(err.stack ?? err).replaceAll('\n', ' | ')}`);
-        process.exitCode = 1;
-        return;
-    }
-    passed++;
-    console.log(`ok ${pkg}: ${what}`);
-}
+const { step, end } = steps(pkg, { goOn: true });
 const has = (object, method, what) => {
     const there = typeof object[method] === 'function';
     if (!there) console.log(`# ${pkg} has no ${method}: ${what} is not tried with it`);
@@ -481,5 +471,5 @@ async function network() {
 
 const parts = { life, commands, files, watching, network };
 await Promise.all(Object.entries(parts).filter(([name]) => !only.length || only.includes(name)).map(([name, fn]) => fn().catch((err) => step(`${name}: ${err}`, () => { throw err; }))));
-console.log(`${pkg}: ${passed} passed`);
+end();
 process.exit();

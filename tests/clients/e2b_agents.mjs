@@ -1,17 +1,11 @@
 // The unmodified E2BSandboxClient of @openai/agents-extensions against a running sandboxd. Usage: E2B_API_URL=... E2B_SANDBOX_URL=... E2B_API_KEY=... node e2b_agents.mjs
 import assert from 'node:assert/strict';
 import { E2BSandboxClient } from '@openai/agents-extensions/sandbox/e2b';
-import { Manifest } from '@openai/agents-core/sandbox';
+import { empty, manifest, oddFiles, terminal, text } from './agents_sdk.mjs';
+import { steps } from './steps.mjs';
 
-let passed = 0;
-const text = (bytes) => new TextDecoder().decode(bytes);
-async function step(what, fn) {
-    await fn();
-    passed++;
-    console.log(`ok agents: ${what}`);
-}
+const { step, end } = steps('agents');
 const client = new E2BSandboxClient({ timeout: 300, pauseOnExit: true, exposedPorts: [8000], env: { MARK: 'm' } });
-const manifest = new Manifest({ root: '/workspace', entries: { 'notes/a.txt': { type: 'file', content: 'from the manifest\n' }, sub: { type: 'dir' } } });
 let session;
 await step('create with a manifest', async () => {
     session = await client.create({ manifest });
@@ -25,32 +19,21 @@ await step('exec: output, status, directory, environment', async () => {
     assert.match(r, /exit(ed)?( with)? code:? 3/i);
 });
 await step('files', async () => {
-    const editor = session.createEditor();
-    await editor.createFile({ type: 'create_file', path: 'odd name #1 %20.txt', diff: '+one\n+two\n' });
-    assert.equal(text(await session.readFile({ path: 'odd name #1 %20.txt' })).trimEnd(), 'one\ntwo');
-    await session.materializeEntry({ path: 'deep/er/binary', entry: { type: 'file', content: new Uint8Array([0, 255, 10, 13, 128]) } });
-    assert.deepEqual([...await session.readFile({ path: 'deep/er/binary' })], [0, 255, 10, 13, 128]);
+    await oddFiles(session);
     assert.equal(await session.pathExists('nothing'), false);
     await assert.rejects(session.readFile({ path: 'absent' }));
 });
-await step('a terminal', async () => {
-    let out = await session.execCommand({ cmd: 'read -r x; echo "got <$x>"; tty', tty: true, yieldTimeMs: 1500 });
-    const id = Number(/session (?:id )?(\d+)/i.exec(out)?.[1]);
-    assert.ok(Number.isInteger(id), out);
-    for (let i = 0; i < 60 && !/pts.\d/.test(out); i++) out += await session.writeStdin({ sessionId: id, chars: i ? '' : 'typed\n', yieldTimeMs: 500 });
-    assert.match(out, /got <typed>/);
-    assert.match(out, /\/dev\/pts\/\d+/);
-});
+await step('a terminal', () => terminal(session));
 await step('persist and hydrate, as an archive', async () => {
     await session.execCommand({ cmd: 'mkdir -p tree && head -c 1000000 /dev/urandom > tree/big && sha256sum tree/big > tree/sum' });
     const archive = await session.persistWorkspace();
-    const other = await client.create({ manifest: new Manifest({ root: '/workspace' }) });
+    const other = await client.create({ manifest: empty() });
     await other.hydrateWorkspace(archive);
     assert.match(await other.execCommand({ cmd: 'sha256sum -c tree/sum; cat notes/a.txt' }), /tree\/big: OK\nfrom the manifest/);
     await other.sandbox.kill();
 });
 await step('persist and hydrate, as a snapshot', async () => {
-    const fast = await new E2BSandboxClient({ workspacePersistence: 'snapshot' }).create({ manifest: new Manifest({ root: '/workspace' }) });
+    const fast = await new E2BSandboxClient({ workspacePersistence: 'snapshot' }).create({ manifest: empty() });
     await fast.execCommand({ cmd: 'echo before > state' });
     const ref = await fast.persistWorkspace();
     await fast.execCommand({ cmd: 'echo after > state' });
@@ -70,5 +53,5 @@ await step('close pauses, resume brings it back', async () => {
     assert.equal(text(await again.readFile({ path: 'notes/a.txt' })), 'from the manifest\n');
     await again.sandbox.kill();
 });
-console.log(`agents: ${passed} passed`);
+end();
 process.exit();

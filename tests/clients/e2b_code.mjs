@@ -1,19 +1,9 @@
 // The unmodified package @e2b/code-interpreter against a running sandboxd. Usage: E2B_API_URL=... E2B_SANDBOX_URL=... E2B_API_KEY=... node e2b_code.mjs
 import assert from 'node:assert/strict';
 import { NotFoundError, Sandbox, TimeoutError } from '@e2b/code-interpreter';
+import { steps } from './steps.mjs';
 
-let passed = 0;
-async function step(what, fn) {
-    try {
-        await fn();
-    } catch (err) {
-        console.log(`not ok interpreter: ${what}: ${String(err.stack ?? err).replaceAll('\n', ' | ')}`);
-        process.exitCode = 1;
-        return;
-    }
-    passed++;
-    console.log(`ok interpreter: ${what}`);
-}
+const { step, end } = steps('interpreter', { goOn: true });
 const skip = (what) => console.log(`ok # SKIP interpreter: ${what}`);
 
 const s = await Sandbox.create({ envs: { FROM_CREATE: 'yes' } });
@@ -104,5 +94,5 @@ await step('a killed sandbox', async () => {
     assert.equal(await s.kill(), true);
     await assert.rejects(s.runCode('1'), TimeoutError);
 });
-console.log(`interpreter: ${passed} passed`);
+end();
 process.exit();
