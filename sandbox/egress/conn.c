@@ -71,8 +71,19 @@ bool conn_stands(const struct conn *c, const struct box_view *v)
 {
     const struct open_request *q = &c->asked;
 
-    return policy_still_allows(v->policy, &v->box, &c->now, c->was) &&
+    return policy_still_allows(v->policy, &v->box, &c->now, c->was) && (!c->peer.port || !policy_denies_address(v->policy, &v->box, &c->peer)) &&
            (!q->target || policy_still_allows_request(v->policy, &v->box, &c->now, q->method, q->target, q->upgrade, c->secret ? q->rule : NULL));
+}
+
+int conn_dialled(struct conn *c, const struct authority *peer)
+{
+    pthread_mutex_lock(&c->box->lock);
+    c->peer = *peer;
+    pthread_mutex_unlock(&c->box->lock);
+    const struct box_view *now = state_box(c->e->state, c->box->id);
+    bool ok = now && !policy_denies_address(now->policy, &now->box, peer);
+    box_view_unref(now);
+    return ok ? 0 : -EPERM;
 }
 
 void conn_secret(struct conn *c, bool used)

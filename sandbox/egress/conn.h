@@ -20,6 +20,7 @@ struct conn {
     struct authority now;
     enum verdict_kind was;
     struct open_request asked;
+    struct authority peer;           /* who the upstream's connection goes to, as an address; port 0: there was none yet */
     bool broken;                     /* the client must see that something is missing: no proper end. Of its thread */
     atomic_bool cut;
 };
@@ -32,6 +33,7 @@ int conn_begin(struct conn *c, const struct box_view *v, const struct authority 
 /* The same for a request that was judged by v: also its method, path and upgrade must stay allowed; while it holds a credential (conn_secret), by a rule that gives the same. -ENOMEM too. */
 int conn_begin_request(struct conn *c, const struct box_view *v, const struct authority *to, enum verdict_kind was, const struct rule *rule, const struct message *m, bool upgrade);
 bool conn_stands(const struct conn *c, const struct box_view *v);     /* would what is open be allowed by v? box->lock is held, or it is c's thread */
+int conn_dialled(struct conn *c, const struct authority *peer);       /* the upstream's connection is open. -EPERM: the rules have just denied that address */
 void conn_secret(struct conn *c, bool used);    /* what is open is to be cut when a secret changes: one is about to be sent, or opened a WebSocket */
 void conn_rest(struct conn *c);      /* nothing is open: between two requests */
 /* A deadline so many seconds from now. */

@@ -38,17 +38,41 @@ static int addresses_of(const struct resolver *r, const struct authority *to, in
     return inet_pton(sa->ss_family, to->host, at) == 1 ? 0 : -EINVAL;
 }
 
+/* The address as rules write it; IPv4 in IPv6 is the IPv4. */
+static struct authority literal(const struct authority *to, const struct sockaddr_storage *sa)
+{
+    struct authority a = { .tls = to->tls, .port = to->port, .kind = HOST_V4 };
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+
+    if (sa->ss_family == AF_INET) {
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, a.host, sizeof(a.host));
+    } else if (IN6_IS_ADDR_V4MAPPED(v6)) {
+        inet_ntop(AF_INET, v6->s6_addr + 12, a.host, sizeof(a.host));
+    } else {
+        a.kind = HOST_V6;
+        inet_ntop(AF_INET6, v6, a.host, sizeof(a.host));
+    }
+    return a;
+}
+
+static bool may(const struct authority *to, const struct sockaddr_storage *sa, const struct dial_allow *allow)
+{
+    struct authority a = literal(to, sa);
+
+    return own_may_dial(sa, allow->private_) && !policy_denies_address(allow->policy, allow->box, &a);
+}
+
 /* Those that may be dialled, the two families in turn. */
-static void choose(struct dns_addresses *a, uint16_t port, bool allow_private)
+static void choose(struct dns_addresses *a, const struct authority *to, const struct dial_allow *allow)
 {
     struct dns_addresses out = { .count = 0 };
     unsigned at[2] = { 0, 0 };
     static const sa_family_t family[2] = { AF_INET6, AF_INET };
 
     for (unsigned i = 0; i < a->count; i++)
-        set_port(&a->at[i], port);
+        set_port(&a->at[i], to->port);
     for (unsigned turn = 0; (at[0] < a->count || at[1] < a->count) && out.count < DIAL_TRIES_MAX; turn ^= 1) {
-        while (at[turn] < a->count && (a->at[at[turn]].ss_family != family[turn] || !own_may_dial(&a->at[at[turn]], allow_private)))
+        while (at[turn] < a->count && (a->at[at[turn]].ss_family != family[turn] || !may(to, &a->at[at[turn]], allow)))
             at[turn]++;
         if (at[turn] < a->count)
             out.at[out.count++] = a->at[at[turn]++];
@@ -137,7 +161,7 @@ static int race(struct race *x, const struct dns_addresses *a, int cut_fd, uint6
     }
 }
 
-int dial(const struct resolver *r, const struct authority *to, bool allow_private, int cut_fd, uint64_t deadline_ns, int *ret_fd)
+int dial(const struct resolver *r, const struct authority *to, const struct dial_allow *allow, int cut_fd, uint64_t deadline_ns, int *ret_fd, struct authority *ret_peer)
 {
     struct dns_addresses a;
     struct race x = { .err = -EHOSTUNREACH };
@@ -145,7 +169,7 @@ int dial(const struct resolver *r, const struct authority *to, bool allow_privat
     int k = addresses_of(r, to, cut_fd, deadline_ns, &a);
     if (k)
         return k;
-    choose(&a, to->port, allow_private);
+    choose(&a, to, allow);
     if (!a.count)
         return -EPERM;
     k = race(&x, &a, cut_fd, deadline_ns);
@@ -155,5 +179,6 @@ int dial(const struct resolver *r, const struct authority *to, bool allow_privat
     if (k < 0)
         return k;
     *ret_fd = x.p[k].fd;
+    *ret_peer = literal(to, &a.at[k]);
     return 0;
 }

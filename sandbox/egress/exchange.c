@@ -257,11 +257,11 @@ static int explain(struct exchange *x, int r)
 
 static int send_on(struct exchange *x)
 {
-    bool allow_private = x->verdict.rule && rule_allows_private(x->verdict.rule);
+    const struct dial_allow allow = { x->verdict.rule && rule_allows_private(x->verdict.rule), x->v->policy, &x->v->box };
     const char *error, *why;
 
     for (;;) {
-        int r = upstream_open(x->c, &x->to, allow_private, &error, &why);
+        int r = upstream_open(x->c, &x->to, &allow, &error, &why);
         if (r == -ECANCELED)
             return r;
         if (r)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "sandbox/egress/dial.h"
@@ -67,14 +68,17 @@ static void tunnel(struct opening *o)
 {
     struct conn *c = o->c;
     struct half up, down;
-    bool allow_private = o->verdict.rule && rule_allows_private(o->verdict.rule);
+    const struct dial_allow allow = { o->verdict.rule && rule_allows_private(o->verdict.rule), o->v->policy, &o->v->box };
+    struct authority peer;
     int fd = -1;
 
     if (conn_begin(c, o->v, &o->to, VERDICT_TUNNEL)) {
         refuse(o, "deny", ALERT_ACCESS_DENIED, "the rules have just changed");
         return;
     }
-    int r = dial(&c->e->resolver, &o->to, allow_private, c->client.fd, in_s(DIAL_S), &fd);
+    int r = dial(&c->e->resolver, &o->to, &allow, c->client.fd, in_s(DIAL_S), &fd, &peer);
+    if (!r && (r = conn_dialled(c, &peer)))
+        close(fd);
     if (r) {
         refuse(o, "error", ALERT_INTERNAL, r == -EPERM ? "the name has no address that may be reached from a sandbox" : r == -ENOENT ? "the name has no address" : "no connection to the upstream");
         return;

@@ -38,6 +38,8 @@ void policy_request(const struct policy *p, const struct policy_box *box, const 
 bool policy_still_allows(const struct policy *p, const struct policy_box *box, const struct authority *a, enum verdict_kind was);
 /* The same for a request that is not over, an opened WebSocket among them. held: the rule (of the old policy) whose credential it has; it must be given the same one. NULL: it has none. */
 bool policy_still_allows_request(const struct policy *p, const struct policy_box *box, const struct authority *a, const char *method, const char *target, bool upgrade, const struct rule *held);
+/* Is this address, with the port and scheme that are meant, denied by a rule without conditions? Names may resolve to it. */
+bool policy_denies_address(const struct policy *p, const struct policy_box *box, const struct authority *literal);
 /* Does this rule write headers of requests? Then trailers, which some servers merge into the headers, are not passed on. */
 bool rule_edits_headers(const struct rule *r);
 /* May the addresses of this name be private / loopback? (rule's "private") */

@@ -49,3 +49,11 @@ bool rule_edits_headers(const struct rule *r)
 {
     return r && (rule_has_credential(r) || r->set_headers || r->remove_headers.n || r->handler);
 }
+
+bool policy_denies_address(const struct policy *p, const struct policy_box *box, const struct authority *literal)
+{
+    struct verdict v;
+
+    policy_connect(p, box, literal, &v);
+    return v.kind == VERDICT_DENY && v.rule;
+}

@@ -2,15 +2,16 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "sandbox/egress/dial.h"
 
 /* An idle connection that has something to say, or has ended, is not to be used: bytes that nobody asked for would be taken for an answer (E34). */
-static bool fits(struct conn *c, const struct authority *to, bool allow_private)
+static bool fits(struct conn *c, const struct authority *to, const struct dial_allow *allow)
 {
     struct upstream *u = &c->up;
 
-    if (u->s.fd < 0 || !authority_same(&u->to, to) || u->allow_private != allow_private || u->s.in_n)
+    if (u->s.fd < 0 || !authority_same(&u->to, to) || u->allow_private != allow->private_ || u->s.in_n || policy_denies_address(allow->policy, allow->box, &c->peer))
         return false;
     return stream_more(&u->s, 1) == -EAGAIN;
 }
@@ -28,10 +29,13 @@ static int fail(const char *error, const char *why, const char **ret_error, cons
     return r;
 }
 
-static int reach(struct conn *c, const struct authority *to, bool allow_private, const char **ret_error, const char **ret_why)
+static int reach(struct conn *c, const struct authority *to, const struct dial_allow *allow, const char **ret_error, const char **ret_why)
 {
-    int fd = -1, r = dial(&c->e->resolver, to, allow_private, c->client.fd, in_s(DIAL_S), &fd);
+    struct authority peer;
+    int fd = -1, r = dial(&c->e->resolver, to, allow, c->client.fd, in_s(DIAL_S), &fd, &peer);
 
+    if (!r && (r = conn_dialled(c, &peer)))
+        close(fd);
     switch (r) {
     case 0: break;
     case -ENOENT: return fail("upstream_unknown", "this name has no address", ret_error, ret_why, r);
@@ -61,16 +65,16 @@ static int secure(struct conn *c, const struct authority *to, const char **ret_e
     return refused ? fail("upstream_not_trusted", refused, ret_error, ret_why, -EPROTO) : 0;
 }
 
-int upstream_open(struct conn *c, const struct authority *to, bool allow_private, const char **ret_error, const char **ret_why)
+int upstream_open(struct conn *c, const struct authority *to, const struct dial_allow *allow, const char **ret_error, const char **ret_why)
 {
-    if (fits(c, to, allow_private)) {
+    if (fits(c, to, allow)) {
         c->up.used = true;
         return 0;
     }
     upstream_close(c);
     c->up.to = *to;
-    c->up.allow_private = allow_private;
-    int r = reach(c, to, allow_private, ret_error, ret_why);
+    c->up.allow_private = allow->private_;
+    int r = reach(c, to, allow, ret_error, ret_why);
     if (!r && to->tls)
         r = secure(c, to, ret_error, ret_why);
     if (r)

@@ -2,7 +2,7 @@
 import ipaddress
 from trial import row
 from wire import get, outcome, refused
-from world import API, DNS, EVIL, FILES, HOST, INTERNAL, METADATA
+from world import API, DNS, EVIL, FILES, HOST, INTERNAL, METADATA, V6
 
 WIDE = [{'name': 'wide', 'allow': ['*'], 'schemes': ['https', 'http'], 'ports': [80, 443]}]
 
@@ -97,6 +97,37 @@ def wildcards(t):
     _, b = t.box([{'name': 'r1', 'allow': ['api.example.com'], 'inject': [{'bearer': 'one'}]}, {'name': 'r2', 'allow': ['*.example.com'], 'inject': [{'header': 'x-api-key', 'secret': 'two'}]}])
     with t.silence('two credentials'):
         t.same('two rules with credentials match', outcome(lambda: b.https(get())), '403')
+
+
+@row('E10', 'an address that is denied is denied under every name; what is open to it ends')
+def denied_addresses(t):
+    from rows_live import ended
+    from wire import read_reply
+    t.world.names.put('both.example.com', FILES, API)
+    for what, rules in (('by default', [{'deny': [FILES, V6]}]), ('a star', [{'deny': [FILES, V6]}, *WIDE]), ('the name itself', [{'allow': ['*.example.com', 'files.example.com'], 'schemes': ['https', 'http']}, {'deny': [FILES, V6]}])):
+        name, a = t.box([])
+        t.egress.ask('rules_put', box=name, doc={'default': 'allow' if what == 'by default' else 'deny', 'rules': rules})
+        mark = t.world.mark()
+        for n in ('files.example.com', 'pkg.example.com', 'six.example.com'):
+            t.among(f'{what}: {n}', outcome(lambda: a.http(get(host=n))), ('403', '502'))
+            t.true(f'{what}: {n} by TLS', outcome(lambda: a.https(get(host=n), n)) != '200')
+        t.same(f'{what}: others', outcome(lambda: a.http(get())), '200')
+        t.same(f'{what}: of two addresses the other', outcome(lambda: a.http(get(host='both.example.com'))), '200')
+        t.same(f'{what}: dialled', {w.address for w in t.world.seen(mark)}, {API})
+    name, a = t.box([{'deny': [FILES], 'ports': [8443]}, *WIDE])
+    t.same('a deny for another port', outcome(lambda: a.http(get(host='files.example.com'))), '200')
+    with a.tls('files.example.com') as tunnel, a.plain(80) as kept, a.plain(80) as other:
+        for s, host in ((tunnel, 'files.example.com'), (kept, 'pkg.example.com'), (other, 'api.example.com')):
+            s.sendall(get(host=host))
+            t.same('open', read_reply(s).status, 200)
+        t.egress.rules(name, [{'deny': [FILES]}, *WIDE])
+        t.true('a tunnel to it ends', ended(tunnel))
+        mark = t.world.mark()
+        kept.sendall(get('/late', 'pkg.example.com'))
+        t.among('a kept connection is not used again', outcome(lambda: read_reply(kept)), ('403', '502'))
+        t.true('nothing was sent', not any(b'/late' in w.data for w in t.world.seen(0)))
+        other.sendall(get())
+        t.same('others go on', read_reply(other).status, 200)
 
 
 @row('E11', 'DNS rebinding, mixed answers, CNAME into the inside, no lifetime: what was checked is what is dialled')
