@@ -28,6 +28,22 @@ struct secret **secret_find(struct secret **table, unsigned count, const char *n
 
 struct loading { struct secrets *s; int dir; const char *kind; };
 
+/* A field that is not known may be a bound of a newer coppice: the secret is not used without it (A26). */
+static bool meta_ok(json_t *meta)
+{
+    json_t *hosts = NULL, *x;
+    json_int_t time;
+    size_t i;
+    int plain;
+
+    if (json_unpack_ex(meta, NULL, JSON_STRICT, "{s:b, s:I, s:I, s?o}", "plain_http", &plain, "created", &time, "updated", &time, "hosts", &hosts) || (hosts && !json_array_size(hosts)))
+        return false;
+    json_array_foreach (hosts, i, x)
+        if (!json_is_string(x) || pattern_check(json_string_value(x)))
+            return false;
+    return true;
+}
+
 /* Takes sealed. It is in the table, usable or not; NULL: no memory. */
 static struct secret *secret_of(struct secrets *s, const char *kind, const char *name, uint8_t *sealed, size_t n)
 {
@@ -51,6 +67,7 @@ static struct secret *secret_of(struct secrets *s, const char *kind, const char 
     x->usable = !e;
     x->meta = x->usable && meta_n ? json_loadb(meta, meta_n, JSON_REJECT_DUPLICATES, NULL) : NULL;
     secret_wipe(value, value_n);
+    x->usable = x->usable && (strcmp(kind, SECRET_KIND) || meta_ok(x->meta));
     if (!x->meta)
         x->meta = json_object();
     return x;

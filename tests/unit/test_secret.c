@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "sandbox/egress/authority.h"
 #include "sandbox/egress/durable.h"
+#include "sandbox/egress/seal.h"
 #include "sandbox/egress/secret.h"
 #include "tests/lib/tmp.h"
 
@@ -301,6 +302,39 @@ static void a_file_in_anothers_place_does_not_open(void **state)
     free(b);
 }
 
+/* Sealed by the right key, but by a newer coppice: what it binds the secret to is not known here. */
+static void bounds_that_are_not_understood_make_it_unusable(void **state)
+{
+    static const struct { const char *meta; int got; } cases[] = {
+        { "{\"plain_http\":false,\"created\":1,\"updated\":1}", 0 }, { "{\"plain_http\":false,\"created\":1,\"updated\":1,\"hosts\":[\"a.test\"]}", 0 },
+        { "{\"plain_http\":false,\"created\":1,\"updated\":1,\"paths\":[\"/x\"]}", -EBADMSG }, { "{\"plain_http\":false,\"created\":1,\"updated\":1,\"hosts\":[]}", -EBADMSG },
+        { "{\"plain_http\":false,\"created\":1,\"updated\":1,\"hosts\":[{\"name\":\"a.test\"}]}", -EBADMSG }, { "{\"created\":1,\"updated\":1}", -EBADMSG }, { "[]", -EBADMSG }, { "", -EBADMSG },
+    };
+    struct seal_key *k;
+
+    assert_int_equal(seal_key_new(key, &k), 0);
+    secrets_free(open_with(key));                       /* the directories are there */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int fd = openat(dir, "secret", O_RDONLY | O_DIRECTORY);
+        uint8_t *sealed;
+        char *value = NULL;
+        size_t n;
+        assert_int_equal(seal_close(k, "secret", "S", cases[i].meta, strlen(cases[i].meta), "value", 5, &sealed, &n), 0);
+        assert_int_equal(durable_put(fd, "S", sealed, n), 0);
+        free(sealed);
+        close(fd);
+        quiet(true);
+        struct secrets *s = open_with(key);
+        quiet(false);
+        int got = secret_get(s, "S", &any, &value, &n);
+        if (got != cases[i].got)
+            fail_msg("%s: %d", cases[i].meta, got);
+        secret_wipe(value, got ? 0 : n);
+        secrets_free(s);
+    }
+    seal_key_free(k);
+}
+
 static void other_things_are_sealed_too(void **state)
 {
     struct secrets *s = open_with(key);
@@ -427,7 +461,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(secrets_are_kept_and_never_listed), T(what_is_no_secret_is_refused), T(a_secret_goes_only_where_it_is_bound), T(nothing_of_a_value_is_on_the_disk), T(a_wrong_key_opens_nothing_and_breaks_nothing),
-        T(a_file_that_was_changed_does_not_open), T(a_file_in_anothers_place_does_not_open), T(other_things_are_sealed_too), T(a_disk_that_fails_leaves_the_old_or_the_new), T(no_memory_changes_nothing),
+        T(a_file_that_was_changed_does_not_open), T(a_file_in_anothers_place_does_not_open), T(other_things_are_sealed_too), T(bounds_that_are_not_understood_make_it_unusable), T(a_disk_that_fails_leaves_the_old_or_the_new), T(no_memory_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
