@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "sandbox/core/box_fork.h"
 #include "sandbox/core/box_private.h"
 #include "sandbox/core/route.h"
 #include "sandbox/egress_client.h"
@@ -79,17 +80,12 @@ static void fork_started(void *arg, struct box *b, const struct fault *fault)
     g_free(o);
 }
 
-/* The record of a fork is its source's but for the names, so it need not be asked for. */
 static struct box *fork_box(struct forks *k, const json_t *rec)
 {
-    json_t *full = json_pack("{s:O,s:O,s:s,s:o,s:I}", "id", json_object_get(rec, "id"), "name", json_object_get(rec, "name"), "kind", k->source->bare ? "bare" : "root", "template",
-                             k->source->p->host ? json_string("host") : json_null(), "quota_bytes", (json_int_t)k->source->config.disk_bytes);
-    struct box *b = full ? boxes_of_record(k->source->p->bs, full) : NULL;
+    struct box *b = boxes_of_fork(k->source, rec);
 
-    json_decref(full);
     if (!b)
         return NULL;
-    box_config_copy(&b->config, &k->source->config);
     int r = box_config_is_default(&b->config) ? 0 : box_config_save(b);
     if (r)
         log_warn("box=%s step=save err=%s", b->id, errno_name(r));

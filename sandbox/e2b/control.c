@@ -182,7 +182,7 @@ static void post_sandbox(struct http_call *c)
 }
 
 /* --- one sandbox --- */
-static void known(struct http_call *c, struct box *b, void (*then)(struct http_call *c, struct box *b))
+void e2b_known(struct http_call *c, struct box *b, void (*then)(struct http_call *c, struct box *b))
 {
     if (e2b_is(b))
         then(c, b);
@@ -191,7 +191,7 @@ static void known(struct http_call *c, struct box *b, void (*then)(struct http_c
 }
 
 static void show(struct http_call *c, struct box *b) { http_reply(c, 200, e2b_detail(b)); }
-static void show_known(struct http_call *c, struct box *b) { known(c, b, show); }
+static void show_known(struct http_call *c, struct box *b) { e2b_known(c, b, show); }
 static void get_sandbox(struct http_call *c) { route_box(c, show_known); }
 
 static void set_timeout(struct http_call *c, struct box *b)
@@ -210,7 +210,7 @@ static void set_timeout(struct http_call *c, struct box *b)
         http_reply(c, 204, NULL);
 }
 
-static void timeout_known(struct http_call *c, struct box *b) { known(c, b, set_timeout); }
+static void timeout_known(struct http_call *c, struct box *b) { e2b_known(c, b, set_timeout); }
 static void post_timeout(struct http_call *c) { route_box(c, timeout_known); }
 
 /* A refresh only ever makes it longer. */
@@ -226,7 +226,7 @@ static void refresh(struct http_call *c, struct box *b)
         http_reply(c, 204, NULL);
 }
 
-static void refresh_known(struct http_call *c, struct box *b) { known(c, b, refresh); }
+static void refresh_known(struct http_call *c, struct box *b) { e2b_known(c, b, refresh); }
 static void post_refresh(struct http_call *c) { route_box(c, refresh_known); }
 
 /* --- pause and connect --- */
@@ -249,7 +249,7 @@ static void pause_box(struct http_call *c, struct box *b)
         box_sleep(b, true, paused, c);
 }
 
-static void pause_known(struct http_call *c, struct box *b) { known(c, b, pause_box); }
+static void pause_known(struct http_call *c, struct box *b) { e2b_known(c, b, pause_box); }
 static void post_pause(struct http_call *c) { route_box(c, pause_known); }
 
 static void resumed(void *arg, struct box *b, const struct fault *fault)
@@ -318,7 +318,7 @@ static void kill_box(struct http_call *c, struct box *b)
     http_set_state(c, box_ref(b), unref);
     box_delete(b, false, killed, c);
 }
-static void kill_known(struct http_call *c, struct box *b) { known(c, b, kill_box); }
+static void kill_known(struct http_call *c, struct box *b) { e2b_known(c, b, kill_box); }
 static void delete_sandbox(struct http_call *c) { route_box(c, kill_known); }
 
 #define BODY_SECONDS DOC_BODY_OPEN("\"timeout\": {\"type\": \"number\"}")

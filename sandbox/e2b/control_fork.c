@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "sandbox/core/box_fork.h"
 #include "sandbox/core/box_private.h"
 #include "sandbox/core/route.h"
 #include "sandbox/e2b/control.h"
@@ -72,15 +73,11 @@ static void start(void *arg, json_t *ok, const struct fault *fault, json_t *deta
 static void take(struct forks *k, const json_t *rec)
 {
     const struct box *s = k->source;
-    json_t *full = json_pack("{s:O?,s:O?,s:s,s:o,s:I}", "id", json_object_get(rec, "id"), "name", json_object_get(rec, "name"), "kind", s->bare ? "bare" : "root", "template",
-                             s->p->host ? json_string("host") : json_null(), "quota_bytes", (json_int_t)s->config.disk_bytes);
-    struct box *b = full ? boxes_of_record(s->p->bs, full) : NULL;
+    struct box *b = k->count < E2B_FORKS_MAX ? boxes_of_fork(s, rec) : NULL;
     json_t *keep;
 
-    json_decref(full);
-    if (!b || k->count == E2B_FORKS_MAX)
+    if (!b)
         return;
-    box_config_copy(&b->config, &s->config);
     json_decref(b->config.e2b);
     b->config.e2b = json_deep_copy(s->config.e2b);
     keep = json_object_get(b->config.e2b, "secure");
@@ -124,9 +121,7 @@ static void fork_box(struct http_call *c, struct box *b)
     json_int_t n = json_is_integer(count) ? json_integer_value(count) : count && !json_is_null(count) ? 0 : 1;
     char name[LAUNCH_NAME];
 
-    if (!e2b_is(b)) {
-        http_fail(c, "not_found", "there is no sandbox '%s' made by the E2B API", http_param(c, "id"));
-    } else if (n < 1 || n > E2B_FORKS_MAX) {
+    if (n < 1 || n > E2B_FORKS_MAX) {
         http_fail(c, "invalid_request", "count: from 1 to %d", E2B_FORKS_MAX);
     } else if (e2b_is_paused(b)) {
         http_fail(c, "conflict", "the sandbox '%s' is paused: connect to it first", e2b_id(b));
@@ -141,13 +136,15 @@ static void fork_box(struct http_call *c, struct box *b)
     json_decref(names);
 }
 
+static void fork_known(struct http_call *c, struct box *b) { e2b_known(c, b, fork_box); }
+
 static void post_fork(struct http_call *c)
 {
     struct forks *k = g_new0(struct forks, 1);
 
     k->c = c;
     http_set_state(c, k, forks_free);
-    route_box(c, fork_box);
+    route_box(c, fork_known);
 }
 
 const struct http_route e2b_fork_routes[] = {

@@ -35,11 +35,6 @@ static void update(struct http_call *c, struct box *b)
     struct update *u = http_state(c);
     json_t *body = json_deep_copy(http_json(c)), *internet = json_object_get(body, "allow_internet_access");
 
-    if (!e2b_is(b)) {
-        http_fail(c, "not_found", "there is no sandbox '%s' made by the E2B API", http_param(c, "id"));
-        json_decref(body);
-        return;
-    }
     u->b = box_ref(b);
     u->network = json_incref(json_object_get(b->config.e2b, "network"));
     u->internet = json_incref(json_object_get(b->config.e2b, "allow_internet_access"));
@@ -51,13 +46,15 @@ static void update(struct http_call *c, struct box *b)
     e2b_network_apply(b, applied, u);
 }
 
+static void update_known(struct http_call *c, struct box *b) { e2b_known(c, b, update); }
+
 static void put_network(struct http_call *c)
 {
     struct update *u = g_new0(struct update, 1);
 
     u->c = c;
     http_set_state(c, u, update_free);
-    route_box(c, update);
+    route_box(c, update_known);
 }
 
 const struct http_route e2b_network_routes[] = {

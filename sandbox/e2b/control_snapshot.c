@@ -72,10 +72,6 @@ static void snapshot_box(struct http_call *c, struct box *b)
     const char *name = e2b_str(http_json(c), "name");
     char made[LAUNCH_NAME];
 
-    if (!e2b_is(b)) {
-        http_fail(c, "not_found", "there is no sandbox '%s' made by the E2B API", http_param(c, "id"));
-        return;
-    }
     box_make_name(made);
     k->b = box_ref(b);
     k->name = *name ? g_strdup(name) : g_strconcat(MADE_UP, made, NULL);
@@ -83,13 +79,15 @@ static void snapshot_box(struct http_call *c, struct box *b)
         take(k);
 }
 
+static void snapshot_known(struct http_call *c, struct box *b) { e2b_known(c, b, snapshot_box); }
+
 static void post_snapshot(struct http_call *c)
 {
     struct make *k = g_new0(struct make, 1);
 
     k->c = c;
     http_set_state(c, k, make_free);
-    route_box(c, snapshot_box);
+    route_box(c, snapshot_known);
 }
 
 /* --- GET /snapshots --- */
