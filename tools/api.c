@@ -123,6 +123,30 @@ int api_call(struct api *a, const char *method, const char *path, json_t *body, 
     return r;
 }
 
+enum api_lines api_lines(struct api *a, const char *path, bool (*each)(void *arg, const char *line, size_t n), void *arg)
+{
+    g_autoptr(SoupMessage) m = api_message(a, "GET", path, NULL, "application/x-ndjson");
+    g_autoptr(GError) err = NULL;
+    g_autoptr(GInputStream) in = soup_session_send(a->session, m, NULL, &err);
+    struct api_error e;
+
+    if (!in || !SOUP_STATUS_IS_SUCCESSFUL(soup_message_get_status(m))) {
+        api_error_of(m, in, err, &e);
+        api_say(a->t, &e);
+        json_decref(e.details);
+        return LINES_REFUSED;
+    }
+    g_autoptr(GDataInputStream) lines = g_data_input_stream_new(in);
+    for (;;) {
+        gsize n;
+        g_autofree char *line = g_data_input_stream_read_line(lines, &n, NULL, NULL);
+        if (!line)
+            return LINES_BROKEN;
+        if (n && !each(arg, line, n))
+            return LINES_ENDED;
+    }
+}
+
 char *api_segment(const char *name)
 {
     return g_uri_escape_string(name, NULL, FALSE);

@@ -18,6 +18,10 @@ SoupMessage *api_message(struct api *a, const char *method, const char *path, js
 int api_try(struct api *a, const char *method, const char *path, json_t *body, json_t **ret, struct api_error *ret_err);
 /* The same, and says why it failed. 0 or 1. */
 int api_call(struct api *a, const char *method, const char *path, json_t *body, json_t **ret);
+/* GET of a stream of lines of JSON: each() has every one that is not empty, until it says false (LINES_ENDED). LINES_BROKEN: the stream ended before that; LINES_REFUSED: there is none, and
+ * why was said. */
+enum api_lines { LINES_ENDED, LINES_BROKEN, LINES_REFUSED };
+enum api_lines api_lines(struct api *a, const char *path, bool (*each)(void *arg, const char *line, size_t n), void *arg);
 /* Fills *ret_err from an answer that is not 2xx (its body so far unread: read here), or from a GError. */
 void api_error_of(SoupMessage *m, GInputStream *body, const GError *err, struct api_error *ret_err);
 int api_say(struct tool *t, const struct api_error *e);   /* 1 */

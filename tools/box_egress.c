@@ -353,9 +353,11 @@ static void print_event(const json_t *e)
 struct tail { struct tool *t; struct api *a; const char *ws; bool follow, ended; uint64_t since; unsigned tries; int status; };
 enum { TRIES_MAX = 5 };
 
-static void on_line(struct tail *k, const char *line)
+/* False: nothing comes any more, or is wanted. */
+static bool on_line(void *arg, const char *line, size_t n)
 {
-    json_t *j = json_loads(line, 0, NULL);
+    struct tail *k = arg;
+    json_t *j = json_loadb(line, n, 0, NULL);
     const char *kind = field_str(j, "event");
     bool event = !strcmp(kind, "egress"), lost = event && field_bool(j, "lost");
 
@@ -373,31 +375,18 @@ static void on_line(struct tail *k, const char *line)
         k->status = tool_fail("%s", field_str(j, "error"));
     k->ended = !strcmp(kind, "error") || !strcmp(kind, "end") || fflush(stdout) || ferror(stdout);      /* after `overflow` it is asked for again */
     json_decref(j);
+    return !k->ended;
 }
 
 /* One connection: until its end, or until the log's (k->ended). */
 static void tail_once(struct tail *k)
 {
     g_autofree char *path = api_box(k->ws, "egress-log?since=%llu%s", (unsigned long long)k->since, k->follow ? "&follow=true" : "");
-    SoupMessage *m = api_message(k->a, "GET", path, NULL, "application/x-ndjson");
-    g_autoptr(GError) err = NULL;
-    g_autoptr(GInputStream) in = soup_session_send(k->a->session, m, NULL, &err);
-    struct api_error e;
 
-    if (!in || !SOUP_STATUS_IS_SUCCESSFUL(soup_message_get_status(m))) {
-        api_error_of(m, in, err, &e);
-        k->status = api_say(k->t, &e);
+    if (api_lines(k->a, path, on_line, k) == LINES_REFUSED) {
+        k->status = 1;
         k->ended = true;
-    } else {
-        g_autoptr(GDataInputStream) lines = g_data_input_stream_new(in);
-        char *line;
-        while (!k->ended && (line = g_data_input_stream_read_line(lines, NULL, NULL, NULL))) {
-            if (*line)
-                on_line(k, line);
-            g_free(line);
-        }
     }
-    g_object_unref(m);
 }
 
 int box_egress_log(struct tool *t, int argc, char **argv)

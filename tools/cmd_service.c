@@ -78,8 +78,9 @@ static int tell(struct tool *t, struct api *a, const char *ws, const char *verb,
 }
 
 /* False: it was the last line. */
-static bool on_line(struct tool *t, const char *line, gsize n)
+static bool on_line(void *arg, const char *line, size_t n)
 {
+    struct tool *t = arg;
     json_t *v = json_loadb(line, n, 0, NULL);
     const char *event = field_str(v, "event"), *data = json_string_value(json_object_get(v, "data"));
     bool err = !strcmp(event, "stderr"), end = !strcmp(event, "end");
@@ -100,27 +101,9 @@ static bool on_line(struct tool *t, const char *line, gsize n)
 static int logs(struct tool *t, struct api *a, const char *ws, const char *name, bool follow, const char *since)
 {
     g_autofree char *rest = g_strdup_printf("/logs?follow=%s%s%s", follow ? "true" : "false", since ? "&since=" : "", since ? since : ""), *path = service_path(ws, name, rest);
-    SoupMessage *m = api_message(a, "GET", path, NULL, "application/x-ndjson");
-    g_autoptr(GError) err = NULL;
-    g_autoptr(GInputStream) in = soup_session_send(a->session, m, NULL, &err);
-    struct api_error e;
+    enum api_lines end = api_lines(a, path, on_line, t);
 
-    if (!in || !SOUP_STATUS_IS_SUCCESSFUL(soup_message_get_status(m))) {
-        api_error_of(m, in, err, &e);
-        g_object_unref(m);
-        return api_say(t, &e);
-    }
-    g_autoptr(GDataInputStream) lines = g_data_input_stream_new(in);
-    int r = 0;
-    for (bool go = true; go;) {
-        gsize n;
-        g_autofree char *line = g_data_input_stream_read_line(lines, &n, NULL, NULL);
-        if (!line)
-            r = tool_fail("the runner ended before the log's end was told: try again");
-        go = line && (!n || on_line(t, line, n));
-    }
-    g_object_unref(m);
-    return r;
+    return end == LINES_BROKEN ? tool_fail("the runner ended before the log's end was told: try again") : end != LINES_ENDED;
 }
 
 /* --- add --- */

@@ -39,14 +39,17 @@ static void show(const json_t *v)
     }
 }
 
-/* One line of the stream. False: it was the last. *ret: the status. */
-static bool on_line(struct tool *t, const char *line, gsize n, int *ret)
+struct stream { struct tool *t; int status; };
+
+/* One line of the stream. False: it was the last. */
+static bool on_line(void *arg, const char *line, size_t n)
 {
+    struct stream *s = arg;
     json_t *v = json_loadb(line, n, 0, NULL);
     const char *name = field_str(v, "event");
     bool end = !strcmp(name, "end");
 
-    if (t->json) {
+    if (s->t->json) {
         fwrite(line, 1, n, stdout);
         putchar('\n');
     } else if (!strcmp(name, "event")) {
@@ -59,35 +62,10 @@ static bool on_line(struct tool *t, const char *line, gsize n, int *ret)
     }
     if (end) {
         g_autoptr(GString) why = safe_name(v, "error");
-        *ret = tool_fail("%s", why->str);
+        s->status = tool_fail("%s", why->str);
     }
     json_decref(v);
     return !fflush(stdout) && !end;
-}
-
-static int stream(struct tool *t, struct api *a, const char *path)
-{
-    SoupMessage *m = api_message(a, "GET", path, NULL, "application/x-ndjson");
-    g_autoptr(GError) err = NULL;
-    g_autoptr(GInputStream) in = soup_session_send(a->session, m, NULL, &err);
-    struct api_error e;
-    int r = 1;
-
-    if (!in || !SOUP_STATUS_IS_SUCCESSFUL(soup_message_get_status(m))) {
-        api_error_of(m, in, err, &e);
-        g_object_unref(m);
-        return api_say(t, &e);
-    }
-    g_autoptr(GDataInputStream) lines = g_data_input_stream_new(in);
-    for (bool go = true; go;) {
-        gsize n;
-        g_autofree char *line = g_data_input_stream_read_line(lines, &n, NULL, NULL);
-        if (!line)
-            r = tool_fail("the runner ended the stream before it said why: try again");
-        go = line && (!n || on_line(t, line, n, &r));
-    }
-    g_object_unref(m);
-    return r;
 }
 
 static void add(GString *query, const char *key, const char *value)
@@ -113,6 +91,7 @@ int box_watch(struct tool *t, int argc, char **argv)
     g_autoptr(GString) query = g_string_new(NULL), include = g_string_new(NULL), exclude = g_string_new(NULL);
     const struct arg_option options[] = { { "recursive", 'r', .flag = &deep }, { "no-recursive", 0, .flag = &flat }, { "include", 'i', .each = add_pattern, .arg = include },
                                           { "exclude", 'x', .each = add_pattern, .arg = exclude }, { "types", 0, .val = &types }, { "user", 'u', .val = &user }, { 0 } };
+    struct stream s = { t, 1 };
     struct args args;
     struct api a;
 
@@ -134,7 +113,8 @@ int box_watch(struct tool *t, int argc, char **argv)
     if ((r = api_open(t, &a)))
         return r;
     g_autofree char *path = api_box(args.v[0], "watch%s", query->str);
-    r = stream(t, &a, path);
+    if (api_lines(&a, path, on_line, &s) == LINES_BROKEN)
+        tool_fail("the runner ended the stream before it said why: try again");
     api_close(&a);
-    return r;
+    return s.status;
 }
