@@ -23,7 +23,7 @@ struct watch {
     struct box *b;                         /* a reference */
     struct talk *t;
     uint64_t seq;
-    bool over;
+    bool ready, over;                      /* READY came: it comes once, and first */
     const struct watch_ops *ops; void *arg;
 };
 static int program_fd = -ENOENT;
@@ -134,18 +134,23 @@ static void on_message(void *arg, const uint8_t *p, size_t n)
     switch (get_u8(&r)) {
     case WATCH_READY:
         get_str(&r, text, sizeof(text));
-        if (r.bad || text[0] != '/')
+        if (r.bad || text[0] != '/' || w->ready) {
             talk_broken(w->t, "ready");
-        else
-            w->ops->ready(w->arg, text);
+            break;
+        }
+        w->ready = true;
+        w->ops->ready(w->arg, text);
         break;
     case WATCH_EVENT:
-        on_event(w, &r);
+        if (w->ready)
+            on_event(w, &r);
+        else
+            talk_broken(w->t, "an event first");
         break;
     case WATCH_LOST:
         lost = get_u64(&r);
         get_str(&r, text, 32);
-        if (r.bad || !g_str_is_ascii(text))
+        if (r.bad || !w->ready || !g_str_is_ascii(text))
             talk_broken(w->t, "lost");
         else
             w->ops->overflow(w->arg, lost, text);
