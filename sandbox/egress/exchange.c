@@ -141,6 +141,8 @@ static int apply(struct exchange *x)
     x->to = x->a;
     switch (policy_apply(x->verdict.rule, &x->v->box, x->c->e->secrets, &x->a, &x->m, &x->to, &answer, x->why)) {
     case APPLY_SEND:
+        if (!strcmp(x->method, "HEAD") != !strcmp(x->m.method, "HEAD"))
+            x->keep = false;                /* a handler changed that: where the answer ends is not what the sandbox takes for its end */
         if (!x->m.redact_count)
             break;
         /* Who changes a secret looks at the connections after the change: it saw this one, or we see the change. So an old one is not sent after the change was answered. */

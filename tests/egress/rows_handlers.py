@@ -1,6 +1,6 @@
 """Handlers of rules, in the program as it runs: what they do, and that nothing of a secret is in their reach."""
 from trial import row
-from wire import get, outcome
+from wire import Ended, get, outcome, receive
 from rows_credentials import API, headers_of
 
 
@@ -31,3 +31,20 @@ def handlers(t):
     name, a = handled(t, "function() deny('not today') end")
     outcome(lambda: a.https(get('/x')))
     t.until('the log says why', lambda: any('not today' in e.get('why', '') for e in t.egress.events(name)))
+
+
+@row('G3', 'a handler that turns HEAD into GET: the answer\'s body is not the next answer')
+def head_and_get(t):
+    fake = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale'
+    t.world.paths['/split'] = lambda w, r: w.send(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % len(fake) + fake)
+    _, a = handled(t, "function(r) r.method = 'GET' return r end", schemes=['http'])
+    with a.plain(80) as s:
+        s.sendall(get('/split', method='HEAD') + get('/split', method='HEAD'))
+        data = b''
+        while True:
+            try:
+                data += receive(s)
+            except Ended:
+                break
+    t.same('one answer, and the end', (data.count(b'Content-Length: %d' % len(fake)), data.lower().count(b'connection: close')), (1, 1))
+    t.world.paths.pop('/split')
