@@ -260,6 +260,17 @@ static bool in_clear(const struct rule *r, const struct authority *a)
     return r->require_tls && !(r->has_upstream ? r->upstream.tls : a->tls);
 }
 
+/* No rule fits, and the default does not allow it. One that is for the host and wants another request is named: it says what may be asked. */
+static void nobody(const struct policy *p, const struct policy_box *box, const struct authority *a, struct verdict *ret)
+{
+    char why[sizeof ret->why] = "no rule allows this request";
+
+    for (unsigned i = p->count; !p->allow && i--;)
+        if (!p->rules[i].deny && stands(&p->rules[i], box, a))
+            snprintf(why, sizeof why, "no rule allows this method and path; rule %.63s allows others of this host", p->rules[i].name);
+    decide(ret, VERDICT_DENY, NULL, 403, p->allow ? "an address is allowed only by a rule that names it" : why);
+}
+
 void policy_request(const struct policy *p, const struct policy_box *box, const struct authority *a, const struct message *m, struct verdict *ret)
 {
     const enum verdict_kind yes = a->tls ? VERDICT_INTERCEPT : VERDICT_PLAIN;
@@ -273,7 +284,7 @@ void policy_request(const struct policy *p, const struct policy_box *box, const 
     else if (judge(p, box, a, m, fit, &won, ret))
         return;
     else if (!won && (!p->allow || a->kind != HOST_NAME))
-        decide(ret, VERDICT_DENY, NULL, 403, p->allow ? "an address is allowed only by a rule that names it" : "no rule allows this request");
+        nobody(p, box, a, ret);
     else if (won && in_clear(won, a))
         decide(ret, VERDICT_DENY, won, 403, "the rule requires TLS, and this would go out in clear text");
     else if (!won || !ambiguous(p, fit, won, a, ret))

@@ -63,7 +63,7 @@ static char *refusal_json(const struct refusal *r)
         json_object_set_new(o, "host", json_string(host));
         json_object_set_new(o, "scheme", json_string(r->to->tls ? "https" : "http"));
     }
-    if (r->status == 403 || r->status == 405)
+    if (r->status == 403 || r->status == 405 || r->status == 429)
         json_object_set_new(o, "rule", r->rule && *r->rule ? json_string(r->rule) : json_string("default"));
     if (r->name && r->status == 403) {
         snprintf(how, sizeof(how), "Only the operator can allow it: `coppice rules %s` on the host shows and changes what this sandbox may reach.", r->name);

@@ -257,7 +257,7 @@ static json_t *op_secret_delete(struct state *s, json_t *req)
         return misshaped(&e);
     int r = secret_delete(s->secrets, name);
     if (r == -ENOENT)
-        return state_error("not_found", NULL, "there is no secret of this name");
+        return state_error("not_found", NULL, "there is no secret '%.63s'", name);
     return r ? failed(r, "the secret cannot be removed") : ok(json_object());
 }
 

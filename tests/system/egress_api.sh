@@ -72,6 +72,12 @@ same "a change upon an old revision" 412 "$(status PATCH /sandbox/box/rules -H "
 same "leaves all as it was" "deny $revision" "$(api GET /sandbox/box/rules | field default) $(api GET /sandbox/box/rules | field revision)"
 same "rules that are none are refused" 400 "$(status PUT /sandbox/box/rules -d '{"rules": [{"allow": ["a.example"], "alow": 1}]}')"
 
+printf '{"rules": [{"name": "few", "allow": ["few.example"], "methods": ["GET"], "answer": {"status": 200, "body": "x"}, "limits": {"requests_per_minute": 1}}]}' | c rules box set - >/dev/null
+same "a limit names its rule" "200 few" "$(code box http://few.example/) $(get box http://few.example/ | field rule)"
+same "a method that a rule for the host does not allow" "rule few allows others" "$(c exec box -- curl -sS -X PUT http://few.example/ | grep -o 'rule few allows others')"
+check "the rules from before" c rules box set "$T/rules.json"
+refused "a secret that is not there is named" 1 "no secret 'NONE'" c secret rm NONE
+
 # --- made with rules ---
 count() { api GET /sandbox | python3 -c 'import json,sys; print(len(json.load(sys.stdin)["sandboxes"]))'; }
 before=$(count)

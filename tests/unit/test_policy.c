@@ -248,7 +248,7 @@ static void stage_two_judges_method_path_and_headers(void **state)
         { SCOPED, "https://a.test", "GET /repos/x", 0, "scoped" },
         { SCOPED, "https://a.test", "GET /repos/x?y=/../z", 0, "scoped" },
         { SCOPED, "https://a.test", "GET /user", 0, "scoped" },
-        { SCOPED, "https://a.test", "GET /users", 403, "no rule" },
+        { SCOPED, "https://a.test", "GET /users", 403, "allows others of this host" },
         { SCOPED, "https://a.test", "PUT /repos/x", 403, "no rule" },
         { SCOPED, "https://a.test", "get /repos/x", 403, "no rule" },
         { SCOPED, "https://a.test", "GET /REPOS/x", 403, "no rule" },
