@@ -198,3 +198,16 @@ long agent_box_memory_kb(pid_t pid, const char *field)
         fclose(f);
     return kb;
 }
+
+const char *agent_box_program(int argc, char **argv)
+{
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s AGENT [TEST]\n", argv[0]);
+        exit(2);
+    }
+    if (geteuid()) {
+        fprintf(stderr, "skipped: needs root to make namespaces\n");
+        exit(77);
+    }
+    return argv[1];
+}

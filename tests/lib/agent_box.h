@@ -16,3 +16,5 @@ const char *agent_box_start(struct agent_box *b, const char *program, unsigned p
 int agent_box_stop(struct agent_box *b);
 /* Lines of /proc/PID/smaps_rollup that begin with field ("Private_", "Rss"), summed, in KiB. */
 long agent_box_memory_kb(pid_t pid, const char *field);
+/* For main(): the agent's path, of the arguments AGENT [TEST]. Ends the program, after saying why, without one (2) or without root (77). */
+const char *agent_box_program(int argc, char **argv);

@@ -25,3 +25,17 @@ static int gone(const char *path, const struct stat *st, int type, struct FTW *f
 void tmp_remove(const char *dir) {
     nftw(dir, gone, 32, FTW_DEPTH | FTW_PHYS);
 }
+
+int tmp_open(const char *stem, char *ret, size_t size)
+{
+    int r = tmp_make(stem, ret, size);
+    int fd = r ? r : open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return !r && fd < 0 ? -errno : fd;
+}
+
+void tmp_close(const char *dir, int fd)
+{
+    close(fd);
+    tmp_remove(dir);
+}

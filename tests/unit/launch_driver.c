@@ -140,6 +140,16 @@ bool driver_meet(struct driver *d)
     return d->control >= 0;
 }
 
+bool driver_args(struct driver *d, int argc, char **argv)
+{
+    if (argc != 4) {
+        fprintf(stderr, "usage: %s LAUNCHER SNAPSHOTD STANDIN\n", argv[0]);
+        return false;
+    }
+    *d = (struct driver){ .launcher = argv[1], .snapshotd = argv[2], .agent = argv[3], .self = realpath(argv[0], NULL) };
+    return true;
+}
+
 bool driver_start(struct driver *d, const char *const *more)
 {
     struct snap_error e;

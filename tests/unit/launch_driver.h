@@ -16,6 +16,8 @@ struct driver {
     uint32_t tag;
 };
 int fake_sandboxd(void);          /* main() of the test in its other role */
+/* For main(): the paths, from the arguments LAUNCHER SNAPSHOTD STANDIN. False: usage was said. */
+bool driver_args(struct driver *d, int argc, char **argv);
 bool driver_start(struct driver *d, const char *const *more);          /* more: options for the launcher, up to NULL; may be NULL */
 bool driver_launch(struct driver *d, const char *const *more);         /* only the launcher */
 bool driver_meet(struct driver *d);       /* takes the control pair of a (new) sandboxd */

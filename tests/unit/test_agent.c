@@ -1118,14 +1118,6 @@ int main(int argc, char **argv)
 
     if (argc > 2)
         cmocka_set_test_filter(argv[2]);
-    if (argc < 2) {
-        fprintf(stderr, "usage: test_agent AGENT [TEST]\n");
-        return 2;
-    }
-    if (geteuid()) {
-        fprintf(stderr, "skipped: needs root to make namespaces\n");
-        return 77;
-    }
-    program = argv[1];
+    program = agent_box_program(argc, argv);
     return cmocka_run_group_tests_name("agent", tests, open_box, close_box);
 }

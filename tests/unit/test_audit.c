@@ -26,17 +26,14 @@ static int dir = -1;
 
 static int setup(void **state)
 {
-    int r = tmp_make("audit", tmp, sizeof tmp);
-
-    dir = r ? -1 : open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dir = tmp_open("audit", tmp, sizeof tmp);
     return dir < 0 ? -1 : 0;
 }
 
 static int teardown(void **state)
 {
     disk = &disk_real;
-    close(dir);
-    tmp_remove(tmp);
+    tmp_close(tmp, dir);
     return 0;
 }
 

@@ -11,23 +11,11 @@
 
 #include "sandbox/egress/authority.h"
 #include "tests/egress/case_file.h"
+#include "tests/egress/slice_of.h"
 #include "tests/lib/seed.h"
 #include "tests/model/rng.h"
 
 enum { PAIRS = 1000000 };
-
-static uint64_t begin(const char *what)
-{
-    uint64_t seed = test_seed();
-
-    print_message("%s: COPPICE_SEED=%llu\n", what, (unsigned long long)seed);
-    return seed;
-}
-
-static struct slice slice(const char *text)
-{
-    return (struct slice){ text, strlen(text) };
-}
 
 static void show(const char *why, const struct authority *a, char *ret, size_t n)
 {
@@ -234,7 +222,7 @@ static void random_name(struct rng *r, char *ret, unsigned least)
 /* E10, with the covering of patterns: who covers a pattern matches all that it matches. */
 static void patterns_match_as_the_reference_does(void **state)
 {
-    struct rng r = { begin("patterns") };
+    struct rng r = { test_seed_said("patterns") };
     unsigned matched = 0, covered = 0;
 
     for (int i = 0; i < PAIRS; i++) {

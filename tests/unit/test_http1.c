@@ -11,6 +11,7 @@
 
 #include "tests/egress/case_file.h"
 #include "tests/egress/http_stream.h"
+#include "tests/egress/slice_of.h"
 
 enum { SPLITS_MAX = 2000 };
 
@@ -185,11 +186,6 @@ static void hop_by_hop_headers_are_known(void **state)
     assert_int_equal(head.count, 15);
     for (unsigned i = 11; i < 15; i++)
         assert_false(http1_is_hop(&head, &head.headers[i]));
-}
-
-static struct slice slice(const char *text)
-{
-    return (struct slice){ text, strlen(text) };
 }
 
 static void nothing_is_written_that_ends_a_line(void **state)

@@ -28,7 +28,6 @@
 #include "tests/unit/launch_driver.h"
 
 static struct driver D;
-static char *programs[5];
 
 /* --- without a launcher --- */
 
@@ -762,7 +761,6 @@ static void it_says_so_when_sandboxd_cannot_run(void **state)
 static int group_start(void **state)
 {
     (void)state;
-    D = (struct driver){ .launcher = programs[1], .snapshotd = programs[2], .agent = programs[3], .self = programs[0] };
     return driver_start(&D, NULL) ? 0 : -1;
 }
 
@@ -794,13 +792,8 @@ int main(int argc, char **argv)
 
     if (getenv("COPPICE_STORE_NAME"))
         return fake_sandboxd();
-    if (argc != 4) {
-        fprintf(stderr, "usage: %s LAUNCHER SNAPSHOTD STANDIN\n", argv[0]);
+    if (!driver_args(&D, argc, argv))
         return 2;
-    }
-    programs[0] = realpath(argv[0], NULL);
-    for (int i = 1; i < 4; i++)
-        programs[i] = argv[i];
     int failed = cmocka_run_group_tests(pure, NULL, NULL);
     if (geteuid() || access("/dev/fuse", W_OK)) {
         printf("# SKIP boxes: needs root and /dev/fuse\n");

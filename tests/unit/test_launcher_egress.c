@@ -25,7 +25,6 @@
 
 #define ROOTS_TEXT "-----BEGIN CERTIFICATE-----\nroots of the test\n-----END CERTIFICATE-----\n"
 static struct driver D;
-static char *programs[5];
 static char roots[64];
 
 static bool begin(const char *egress, const char *key)
@@ -244,7 +243,7 @@ static void without_egress_boxes_start_and_everything_is_refused_at_once(void **
     assert_string_equal(why, "this launcher was started without the egress proxy");
     assert_true(driver_kill(&D, "off", &s));
     driver_quit(&D);
-    assert_true(begin(programs[0], "memory"));
+    assert_true(begin(D.self, "memory"));
 }
 
 static void one_that_cannot_run_leaves_boxes_without_a_network_until_it_can(void **state)
@@ -283,25 +282,25 @@ static void the_key_is_made_once_and_refused_when_others_can_read_it(void **stat
 
     snprintf(path, sizeof(path), "%s/key", D.dir);
     driver_quit(&D);
-    assert_true(begin(programs[0], path));
+    assert_true(begin(D.self, path));
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     int fd = open(path, O_RDONLY);
     assert_int_equal(read(fd, first, 32), 32);
     close(fd);
     driver_quit(&D);
-    assert_true(begin(programs[0], path));
+    assert_true(begin(D.self, path));
     fd = open(path, O_RDONLY);
     assert_int_equal(read(fd, second, 32), 32);
     close(fd);
     assert_memory_equal(first, second, 32);
     driver_quit(&D);
     assert_int_equal(chmod(path, 0640), 0);
-    assert_false(begin(programs[0], path));
+    assert_false(begin(D.self, path));
     assert_int_equal(chmod(path, 0600), 0);
     assert_int_equal(truncate(path, 31), 0);
-    assert_false(begin(programs[0], path));
-    assert_true(begin(programs[0], "memory"));
+    assert_false(begin(D.self, path));
+    assert_true(begin(D.self, "memory"));
 }
 
 static int group_start(void **state)
@@ -311,8 +310,7 @@ static int group_start(void **state)
     int fd = open(roots, O_WRONLY | O_CREAT | O_EXCL, 0644);
     bool ok = fd >= 0 && write(fd, ROOTS_TEXT, sizeof(ROOTS_TEXT) - 1) == sizeof(ROOTS_TEXT) - 1;
     close(fd);
-    D = (struct driver){ .launcher = programs[1], .snapshotd = programs[2], .agent = programs[3], .self = programs[0] };
-    const char *const more[] = { "--upstream-roots", roots, "--secret-key", "memory", "--egress", programs[0], NULL };
+    const char *const more[] = { "--upstream-roots", roots, "--secret-key", "memory", "--egress", D.self, NULL };
     return ok && driver_start(&D, more) ? 0 : -1;
 }
 
@@ -338,13 +336,8 @@ int main(int argc, char **argv)
         return fake_egress();
     if (getenv("COPPICE_STORE_NAME"))
         return fake_sandboxd();
-    if (argc != 4) {
-        fprintf(stderr, "usage: %s LAUNCHER SNAPSHOTD STANDIN\n", argv[0]);
+    if (!driver_args(&D, argc, argv))
         return 2;
-    }
-    programs[0] = realpath(argv[0], NULL);
-    for (int i = 1; i < 4; i++)
-        programs[i] = argv[i];
     if (geteuid() || access("/dev/fuse", W_OK)) {
         printf("# SKIP egress: needs root and /dev/fuse\n");
         return 77;

@@ -9,23 +9,11 @@
 #include <cmocka.h>
 
 #include "sandbox/egress/authority.h"
+#include "tests/egress/slice_of.h"
 #include "tests/lib/seed.h"
 #include "tests/model/rng.h"
 
 enum { PATHS = 200000 };
-
-static uint64_t begin(const char *what)
-{
-    uint64_t seed = test_seed();
-
-    print_message("%s: COPPICE_SEED=%llu\n", what, (unsigned long long)seed);
-    return seed;
-}
-
-static struct slice slice(const char *text)
-{
-    return (struct slice){ text, strlen(text) };
-}
 
 static void paths_with_two_spellings_are_not_canonical(void **state)
 {
@@ -65,7 +53,7 @@ static bool decode(const char *path, char *ret)
 static void no_two_canonical_paths_mean_the_same_to_a_server(void **state)
 {
     static const char *const parts[] = { "/", "a", ".", "..", "%2e", "%2F", "%2f", "%5C", ";", "%41", "A", "%25", "%", "2", "e", "%20", "%C3%A9", ":", "%3A", "\\", "//", "%3B", "%00", "x" };
-    struct rng r = { begin("paths") };
+    struct rng r = { test_seed_said("paths") };
     unsigned canonical = 0;
 
     for (int i = 0; i < PATHS; i++) {
@@ -100,7 +88,7 @@ static bool reference_glob(const char *g, const char *p)
 static void globs_match_as_the_reference_does(void **state)
 {
     static const char letters[] = "ab/*";
-    struct rng r = { begin("globs") };
+    struct rng r = { test_seed_said("globs") };
     unsigned matched = 0;
 
     for (int i = 0; i < PATHS; i++) {

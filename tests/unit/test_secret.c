@@ -42,17 +42,14 @@ static void quiet(bool on)
 
 static int setup(void **state)
 {
-    int r = tmp_make("secret", tmp, sizeof tmp);
-
-    dir = r ? -1 : open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dir = tmp_open("secret", tmp, sizeof tmp);
     return dir < 0 ? -1 : 0;
 }
 
 static int teardown(void **state)
 {
     disk = &disk_real;
-    close(dir);
-    tmp_remove(tmp);
+    tmp_close(tmp, dir);
     return 0;
 }
 
