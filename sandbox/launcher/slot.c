@@ -375,7 +375,6 @@ static void begin(struct slot *s, const struct launch_packet *p, const int *fds)
     const char *step = "keep the mounts";
     int pair[2];
 
-    egress_add(s);
     int r = keep_mounts(s, fds, 1 + p->mount_count);
     if (!r)
         r = cgroup_limit(&s->l->cgroups, s->index, &p->limits, &step);
@@ -388,6 +387,8 @@ static void begin(struct slot *s, const struct launch_packet *p, const int *fds)
         step = "hand over to the husk";
         r = send_start(s, p, pair[1], fds);
         close(pair[1]);
+        if (!r)
+            egress_add(s);                /* beside its start: nothing runs in it before we have said that it did */
     }
     if (r)
         slot_end(s, r, step);
