@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Code contexts: the time from the request for a new context to the end of its first run, and of later runs, through HTTP. code.py SOCKET SANDBOX [ROUNDS]. Prints JSON: milliseconds, p50 and p95."""
-import http.client, json, socket, sys, time
+"""Code contexts: the time from the request for a new context to the end of its first run, and of later runs, through HTTP. code.py SOCKET SANDBOX [ROUNDS]. Ten contexts at once: made
+and run, then each running code that takes 200 ms. Prints JSON: milliseconds, p50 and p95; from the first request to the last answer for the ten."""
+import http.client, json, socket, sys, threading, time
 
 PATH, BOX, ROUNDS = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 20
 
@@ -55,8 +56,34 @@ def later(c, language):
     return summary(times)
 
 
+def side_by_side(fns):
+    threads = [threading.Thread(target=f) for f in fns]
+    _, ms = timed(lambda: ([t.start() for t in threads], [t.join() for t in threads]))
+    return ms
+
+
+def ten(language, wait):
+    def make(i):
+        c = Connection('localhost', timeout=60)
+        ids[i] = call(c, 'POST', '/context', {'language': language})['id']
+        assert call(c, 'POST', f'/context/{ids[i]}/run', {'code': '1+1'})['results'][0]['text/plain'] == '2'
+
+    def run(i):
+        assert call(Connection('localhost', timeout=60), 'POST', f'/context/{ids[i]}/run', {'code': wait})['ok']
+    made, ran = [], []
+    for _ in range(3):
+        ids = {}
+        made.append(side_by_side([lambda i=i: make(i) for i in range(10)]))
+        ran.append(side_by_side([lambda i=i: run(i) for i in range(10)]))
+        for cid in ids.values():
+            call(c, 'DELETE', f'/context/{cid}')
+    assert len(ids) == 10
+    return {'made_and_first_run_ms': round(sorted(made)[1], 1), 'run_of_200_ms': round(sorted(ran)[1], 1)}
+
+
 c = Connection('localhost', timeout=60)
 out = {}
 for language in ('python', 'javascript', 'typescript'):
     out[language] = {'first_run_back_to_back_ms': first(c, language, 0), 'first_run_with_a_spare_ms': first(c, language, 1.2), 'later_run_ms': later(c, language)}
+out['ten_at_once'] = {'python': ten('python', 'import time; time.sleep(0.2)'), 'javascript': ten('javascript', 'await new Promise(r => setTimeout(r, 200))')}
 print(json.dumps(out, indent=1))
