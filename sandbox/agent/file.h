@@ -32,6 +32,8 @@ int file_find(int dir, const char *path, bool follow);
 int file_locate(const char *path, bool follow, bool parents, int *ret_dir, char ret_name[FILE_NAME_MAX + 1]);
 /* Opens what an O_PATH descriptor stands for, if it is a regular file or a directory; -EINVAL if not. */
 int file_reopen(int path_fd, int flags, struct stat *ret_st);
+/* The directory that the job is about, to be read. A descriptor or -errno (-ENOTDIR). */
+int file_open_dir(struct file_job *j, struct stat *ret_st);
 void file_stat_fill(struct file_stat *ret, const struct stat *st);
 
 /* --- file_address.c --- */

@@ -67,16 +67,8 @@ int file_op_list(struct file_job *j)
     struct list l = { .j = j };
     struct file_stat s;
     struct stat st;
-    _cleanup_close_ int path = file_find(AT_FDCWD, j->q.path, true);
+    _cleanup_close_ int fd = file_open_dir(j, &st);
 
-    j->step = "open";
-    if (path < 0)
-        return path;
-    if (fstat(path, &st) < 0)
-        return -errno;
-    if (!S_ISDIR(st.st_mode))
-        return -ENOTDIR;
-    _cleanup_close_ int fd = file_reopen(path, O_RDONLY | O_DIRECTORY, &st);
     if (fd < 0)
         return fd;
     file_stat_fill(&s, &st);

@@ -49,6 +49,18 @@ int file_reopen(int path_fd, int flags, struct stat *ret_st)
     return fd < 0 ? -errno : fd;
 }
 
+int file_open_dir(struct file_job *j, struct stat *ret_st)
+{
+    _cleanup_close_ int path = file_find(AT_FDCWD, j->q.path, true);
+
+    j->step = "open";
+    if (path < 0)
+        return path;
+    if (fstat(path, ret_st) < 0)
+        return -errno;
+    return S_ISDIR(ret_st->st_mode) ? file_reopen(path, O_RDONLY | O_DIRECTORY, ret_st) : -ENOTDIR;
+}
+
 void file_stat_fill(struct file_stat *ret, const struct stat *st)
 {
     *ret = (struct file_stat){ .mode = st->st_mode, .uid = st->st_uid, .gid = st->st_gid, .nlink = (uint32_t)st->st_nlink, .size = (uint64_t)st->st_size,

@@ -326,7 +326,6 @@ int file_op_tree_in(struct file_job *j)
     static struct tree_in t;
     struct file_stat s;
     struct stat st;
-    _cleanup_close_ int path = -1;
 
     j->step = "open";
     if (j->q.flags & FILE_PARENTS) {
@@ -340,15 +339,8 @@ int file_op_tree_in(struct file_job *j)
         if (r && r != -EINVAL)
             return r;
     }
-    path = file_find(AT_FDCWD, j->q.path, true);
-    if (path < 0)
-        return path;
-    if (fstat(path, &st) < 0)
-        return -errno;
-    if (!S_ISDIR(st.st_mode))
-        return -ENOTDIR;
     t.j = j;
-    t.top = file_reopen(path, O_RDONLY | O_DIRECTORY, &st);
+    t.top = file_open_dir(j, &st);
     t.fd = t.parent = -1;
     if (t.top < 0)
         return t.top;
