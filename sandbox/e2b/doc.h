@@ -8,3 +8,4 @@
 #define E2B_HEADER ", \"parameters\": [{\"name\": \"E2b-Sandbox-Id\", \"in\": \"header\", \"required\": true, \"schema\": {\"type\": \"string\"}}, " \
     "{\"name\": \"X-Access-Token\", \"in\": \"header\", \"schema\": {\"type\": \"string\"}}]"
 #define E2B_RPC(path, fn, text) { "POST", path, ROUTE_STREAM | ROUTE_BRIDGE, fn, E2B_DOC("e2b envd", text, E2B_HEADER), &e2b_connect }
+#define E2B_JSON_BODY ", \"requestBody\": {\"content\": {\"application/json\": {}}}" E2B_HEADER
