@@ -14,6 +14,10 @@ _coppice_execs() {      # executions of the sandbox $1
     coppice ps "$1" --all 2>/dev/null | awk 'NR > 1 { print $1 }'
 }
 
+_coppice_services() {   # services of the sandbox $1
+    coppice service "$1" 2>/dev/null | awk '/^[a-z0-9]/ { print $1 }'
+}
+
 _coppice() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
     local verbs="init create import mount umount snapshot fork list show log diff restore merge rm rename label gc stats fsck scrub export run exec ps logs kill attach shell code watch service port rules secret egress-log cp freeze sleep wake stop usage up down status doctor"
@@ -28,8 +32,11 @@ _coppice() {
     case $prev in
         --store) COMPREPLY=($(compgen -d -- "$cur")); return ;;
         --to | --since) COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); return ;;
-        --from) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")); return ;;
+        --from | --base) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")); return ;;
+        --into) COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")); return ;;
         --kind) COMPREPLY=($(compgen -W "root bare" -- "$cur")); return ;;
+        --restart) COMPREPLY=($(compgen -W "on-failure always no" -- "$cur")); return ;;
+        -l | --language) COMPREPLY=($(compgen -W "python javascript typescript" -- "$cur")); return ;;
         -u | --user) COMPREPLY=($(compgen -W "user root" -- "$cur")); return ;;
         -s | --signal) COMPREPLY=($(compgen -A signal -- "$cur")); return ;;
         --cwd | --env | -e | --timeout | --listen | --name | --session) return ;;
@@ -85,15 +92,18 @@ _coppice() {
         fork | show | log | rename | label) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")) ;;
         mount) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")); else COMPREPLY=($(compgen -d -- "$cur")); fi ;;
         umount) COMPREPLY=($(compgen -d -W "$(_coppice_names)" -- "$cur")) ;;
-        diff | rm) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")) ;;
+        diff | rm | merge) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")) ;;
         export) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
         import) [[ $n == 1 ]] && COMPREPLY=($(compgen -f -- "$cur")) ;;
         code) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi ;;
         rules) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur"))
                elif [[ $n == 2 ]]; then COMPREPLY=($(compgen -W "get set allow deny rm default" -- "$cur"))
                elif [[ ${COMP_WORDS[i + 2]} == set ]]; then COMPREPLY=($(compgen -f -- "$cur")); fi ;;
+        service) if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur"))
+                 elif [[ $n == 2 ]]; then COMPREPLY=($(compgen -W "list add rm start stop restart logs" -- "$cur"))
+                 elif [[ $n == 3 && ${COMP_WORDS[i + 2]} != add ]]; then COMPREPLY=($(compgen -W "$(_coppice_services "${COMP_WORDS[i + 1]}")" -- "$cur")); fi ;;
         secret) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "set list rm" -- "$cur")) ;;
-        egress-log | exec | ps | shell | port | freeze | sleep | wake | stop | usage) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")) ;;
+        egress-log | watch | exec | ps | shell | port | freeze | sleep | wake | stop | usage) [[ $n == 1 ]] && COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")) ;;
         logs | kill | attach)
             if [[ $n == 1 ]]; then COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur"))
             else COMPREPLY=($(compgen -W "$(_coppice_execs "${COMP_WORDS[i + 1]}")" -- "$cur")); fi ;;
