@@ -151,7 +151,9 @@ bool auth_check(struct http_call *c) {
         ticket_right(c))
         return true;
     c->route = r;
-    http_deny(c, "a token is needed: Authorization: Bearer TOKEN, or X-API-KEY: TOKEN (`coppice up` prints where it is)");
+    bool given = soup_message_headers_get_one(c->headers, "Authorization") || soup_message_headers_get_one(c->headers, "X-API-KEY");
+    http_deny(c, given ? "this is not the token of this store (`coppice up` prints where it is: Authorization: Bearer TOKEN, or X-API-KEY: TOKEN)"
+                       : "a token is needed: Authorization: Bearer TOKEN, or X-API-KEY: TOKEN (`coppice up` prints where it is)");
     return false;
 }
 

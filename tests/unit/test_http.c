@@ -179,7 +179,7 @@ static void tokens_hosts_and_origins(void **state) {
     g_snprintf(host, sizeof host, "127.0.0.1:%u", server.port);
     g_snprintf(evil, sizeof evil, "127.0.0.1:%u", server.port + 1);
     const struct { const char *host, *extra; unsigned status; const char *text; } all[] = {
-        { host, "", 401, "WWW-Authenticate: Bearer" }, { host, "Authorization: Bearer wrong\r\n", 401, "unauthorized" }, { host, "Authorization: Bearer secre\r\n", 401, "unauthorized" },
+        { host, "", 401, "a token is needed" }, { host, "", 401, "WWW-Authenticate: Bearer" }, { host, "Authorization: Bearer wrong\r\n", 401, "not the token" }, { host, "Authorization: Bearer secre\r\n", 401, "unauthorized" },
         { host, "Authorization: Bearer secret2\r\n", 401, "unauthorized" }, { host, "Authorization: Basic c2VjcmV0\r\n", 401, "unauthorized" }, { host, "Authorization: Bearer secret\r\n", 200, "\"hex\"" },
         { "evil.example", "Authorization: Bearer secret\r\n", 403, "forbidden" }, { evil, "Authorization: Bearer secret\r\n", 403, "forbidden" },
         { host, "Authorization: Bearer secret\r\nOrigin: http://evil.example\r\n", 403, "forbidden" }, { host, "Authorization: Bearer secret\r\nOrigin: null\r\n", 403, "forbidden" },
