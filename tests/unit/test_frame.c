@@ -293,7 +293,7 @@ static void a_file_request_comes_back_as_it_was(void **state)
     for (unsigned v = 0; v < 256; v++) {
         b.data[0] = (uint8_t)v;
         r = reader_of(b.data, b.len);
-        assert_int_equal(file_request_get(&r, &back), v >= FILE_STAT && v <= FILE_TREE_IN ? 0 : -EBADMSG);
+        assert_int_equal(file_request_get(&r, &back), v >= FILE_STAT && v <= FILE_ENTRY ? 0 : -EBADMSG);
         file_request_fini(&back);
     }
     b.data[0] = op;

@@ -241,10 +241,12 @@ static int lowest_fd(void)
     return fd;
 }
 
+enum { TOO_MANY = SNAP_FDS_MAX + 16 };
+
 static void too_many_descriptors_are_refused_and_none_stays_open(void **state)
 {
     (void)state;
-    union { char b[CMSG_SPACE(sizeof(int) * 20)]; struct cmsghdr align; } ctl;
+    union { char b[CMSG_SPACE(sizeof(int) * TOO_MANY)]; struct cmsghdr align; } ctl;
     struct buf b = BUF_INIT;
     int s[2], got[SNAP_FDS_MAX];
     unsigned n;
@@ -259,8 +261,8 @@ static void too_many_descriptors_are_refused_and_none_stays_open(void **state)
     struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
     cm->cmsg_level = SOL_SOCKET;
     cm->cmsg_type = SCM_RIGHTS;
-    cm->cmsg_len = CMSG_LEN(sizeof(int) * 20);
-    for (int i = 0; i < 20; i++)
+    cm->cmsg_len = CMSG_LEN(sizeof(int) * TOO_MANY);
+    for (int i = 0; i < TOO_MANY; i++)
         memcpy(CMSG_DATA(cm) + (size_t)i * sizeof(int), &s[0], sizeof(int));
     assert_int_equal(sendmsg(s[0], &mh, 0), b.len);
     assert_int_equal(snap_recv(s[1], &out, got, &n), -E2BIG);
