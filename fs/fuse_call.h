@@ -43,6 +43,7 @@ struct mount {
     _Atomic unsigned held;                /* mount_hold()s in force */
     _Atomic unsigned watched;             /* threads that wait for requests to end */
     _Atomic bool inited;                  /* INIT was answered */
+    bool second_root;                     /* ROOT_NODE is what was mounted; set by mount_new */
     _Atomic uint64_t background;          /* READs, and WRITEs from the kernel's cache, taken so far */
 
     pthread_mutex_t flush_lock;           /* one mount_flush at a time; outermost */
@@ -98,6 +99,12 @@ struct fuse_call {
     uint8_t *out;                         /* FUSE_PAYLOAD bytes for the reply; overlaps the payload of a WRITE or SETXATTR */
     int (*send)(struct fuse_call *c, struct iovec *iov, int count);   /* 0 or -errno; -ENOENT: nobody waits for it any more */
 };
+/* The root of a workspace has two nodes. FUSE's own is made before INIT, when the kernel does not know yet that there are ACLs, and it then never remembers that this inode has none: every
+ * path that somebody else than its owner walks would ask. So what is mounted for a sandbox is ROOT_NAME in it, a second node of the same inode, which the kernel got to know like any other.
+ * Nobody but fuse_serve() and the notifications knows of it: inside there is only FUSE_ROOT_ID. */
+#define ROOT_NODE UINT64_MAX
+#define ROOT_NAME "tree"
+
 extern _Thread_local struct fuse_call *fuse_now;
 static inline struct workspace *fuse_ws(void) { return fuse_now->m->ws; }
 
@@ -124,6 +131,7 @@ void mount_notify(struct mount *m, int code, struct iovec *iov, int count);
 /* --- fuse_raw.c --- */
 /* Handles the requests that libfuse does not know or hides something of. True: done. */
 bool fuse_raw(struct fuse_call *c);
+void raw_root(struct fuse_call *c);       /* the answer to a lookup of ROOT_NAME */
 int fuse_reply_raw(struct fuse_call *c, int err, const void *data, size_t n);
 /* To the descriptor, from any thread. */
 int mount_send(struct mount *m, struct iovec *iov, int count);

@@ -26,6 +26,7 @@
 #include "fs/fuse_call.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -136,6 +137,28 @@ static enum fetched fetch(struct worker *w, struct mount *m, size_t *ret_len)
     return r;
 }
 
+/* False: answered. Only the root's own node has the name of the second one, so a file of that name is not in its way. */
+static bool root_node(struct fuse_call *c)
+{
+    struct fuse_in_header *in = (struct fuse_in_header *)(uintptr_t)c->in;      /* the worker's buffer */
+    uint32_t op = in->opcode;
+
+    if (op == FUSE_FORGET || op == FUSE_BATCH_FORGET)
+        return true;
+    if (op == FUSE_LOOKUP && in->nodeid == FUSE_ROOT_ID && c->len == sizeof *in + sizeof ROOT_NAME && !memcmp(in + 1, ROOT_NAME, sizeof ROOT_NAME) && c->m->opts.uid_base) {
+        raw_root(c);
+        return false;
+    }
+    if (in->nodeid == ROOT_NODE)
+        in->nodeid = FUSE_ROOT_ID;
+    if ((op == FUSE_RENAME || op == FUSE_RENAME2) && c->len >= sizeof *in + sizeof(uint64_t)) {
+        uint64_t *to = (uint64_t *)(in + 1);
+        if (*to == ROOT_NODE)
+            *to = FUSE_ROOT_ID;
+    }
+    return true;
+}
+
 void fuse_serve(struct fuse_call *c)
 {
     struct mount *m = c->m;
@@ -145,7 +168,7 @@ void fuse_serve(struct fuse_call *c)
     if (c->in->opcode == FUSE_READ || c->in->opcode == FUSE_WRITE)
         atomic_fetch_add_explicit(&m->background, 1, memory_order_relaxed);
     fuse_now = c;
-    if (!fuse_raw(c))
+    if (root_node(c) && !fuse_raw(c))
         fuse_session_process_buf(c->w->session, &(struct fuse_buf){ .mem = (void *)c->in, .size = c->len });
     fuse_now = NULL;
 }

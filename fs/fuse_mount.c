@@ -184,6 +184,18 @@ static int attach(struct mount *m, int *ret_mountfd)
     return r;
 }
 
+/* The mount becomes one of ROOT_NODE. Linux before 6.15 has no mounts made of detached ones: there the root's own node stays. */
+static void show_second_root(struct mount *m, int *mfd)
+{
+    int fd = m->opts.uid_base ? open_tree(*mfd, ROOT_NAME, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW) : -1;
+
+    if (fd < 0)
+        return;
+    close(*mfd);
+    *mfd = fd;
+    m->second_root = true;
+}
+
 int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, void (*on_gone)(void *arg, struct mount *m), void *arg,
               struct mount **ret, int *ret_mountfd)
 {
@@ -210,6 +222,7 @@ int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts 
         mount_unref(m);
         return r;
     }
+    show_second_root(m, &mfd);
     set_read_ahead(m->dev);
     *ret = m;
     *ret_mountfd = mfd;
@@ -323,9 +336,14 @@ void mount_notify(struct mount *m, int code, struct iovec *iov, int count)
     mount_send(m, iov, count);            /* ENOENT: the kernel knows no such inode or name, so nothing is stale */
 }
 
+static uint64_t node_of(const struct mount *m, uint64_t ino)
+{
+    return ino == FUSE_ROOT_ID && m->second_root ? ROOT_NODE : ino;
+}
+
 void mount_inval_inode(struct mount *m, uint64_t ino)
 {
-    struct fuse_notify_inval_inode_out out = { .ino = ino };
+    struct fuse_notify_inval_inode_out out = { .ino = node_of(m, ino) };
     struct iovec iov[2] = { { 0 }, { &out, sizeof out } };
 
     mount_notify(m, FUSE_NOTIFY_INVAL_INODE, iov, 2);
@@ -333,7 +351,7 @@ void mount_inval_inode(struct mount *m, uint64_t ino)
 
 void mount_inval_entry(struct mount *m, uint64_t parent, const char *name, uint32_t name_len)
 {
-    struct fuse_notify_inval_entry_out out = { .parent = parent, .namelen = name_len };
+    struct fuse_notify_inval_entry_out out = { .parent = node_of(m, parent), .namelen = name_len };
     struct iovec iov[4] = { { 0 }, { &out, sizeof out }, { (void *)name, name_len }, { (void *)"", 1 } };
 
     mount_notify(m, FUSE_NOTIFY_INVAL_ENTRY, iov, 4);

@@ -158,7 +158,7 @@ static void raw_forget(struct fuse_call *c)
 {
     const struct fuse_forget_in *in = arg_of(c, sizeof *in);
 
-    if (in)
+    if (in && c->in->nodeid != ROOT_NODE)
         ws_forget(c->m->ws, c->in->nodeid, in->nlookup);
 }
 
@@ -170,7 +170,8 @@ static void raw_batch_forget(struct fuse_call *c)
     if (!in || (c->len - sizeof *c->in - sizeof *in) / sizeof *one < in->count)
         return;
     for (uint32_t i = 0; i < in->count; i++)
-        ws_forget(c->m->ws, one[i].nodeid, one[i].nlookup);
+        if (one[i].nodeid != ROOT_NODE)
+            ws_forget(c->m->ws, one[i].nodeid, one[i].nlookup);
 }
 
 static struct sx_time sx_time(const struct itime *t)
@@ -240,6 +241,20 @@ static void raw_tmpfile(struct fuse_call *c)
     attr_raw(&st, &out.e.attr);
     if (fuse_reply_raw(c, 0, &out, sizeof out))
         ws_forget(c->m->ws, ino, 1);
+}
+
+void raw_root(struct fuse_call *c)
+{
+    struct fuse_entry_out out = { .nodeid = ROOT_NODE, .entry_valid = (uint64_t)FUSE_FOREVER, .attr_valid = (uint64_t)FUSE_FOREVER };
+    struct inode in;
+    struct stat st;
+    int r = ws_getattr(c->m->ws, FUSE_ROOT_ID, &in);
+
+    if (!r) {
+        attr_out(c->m, FUSE_ROOT_ID, &in, &st);
+        attr_raw(&st, &out.attr);
+    }
+    fuse_reply_raw(c, r, &out, r ? 0 : sizeof out);
 }
 
 /* By hand for FUSE_SETXATTR_EXT, which libfuse 3.14 decodes wrongly or not at all. */

@@ -600,6 +600,57 @@ static void invalidation_shows_what_the_daemon_changed(void **state)
     unlink(path);
 }
 
+static int walks(void)
+{
+    struct stat st;
+
+    for (int i = 0; i < 100; i++)
+        CHECK(!stat("d/f", &st) && !stat("./d/../d", &st));
+    return 0;
+}
+
+static int make_d_and_f(void)
+{
+    CHECK(!mkdir("d", 0755));
+    int fd = open("f", O_CREAT | O_WRONLY, 0644);
+    CHECK(fd >= 0);
+    return 0;
+}
+
+static int changes_names(void)
+{
+    CHECK(!rename("f", "d/f") && !rename("d/f", "g") && !rename("g", "tree") && !rename("tree", "f") && !rename("f", "d/f"));
+    return 0;
+}
+
+/* Shown as a second node of the root (fuse_call.h), else each walk of somebody who does not own it asks for an ACL. */
+static void a_root_that_has_no_acl_is_asked_for_it_once(void **state)
+{
+    struct mount_opts o = { .uid_base = 100000 };
+    struct mount_stats before, after;
+    static struct box based;
+    char line[1024], want[128];
+    bool second = false;
+
+    box = &based;
+    box_open(box, "second", &o);
+    child_as(100000, make_d_and_f);
+    child_as(100000, changes_names);
+    mount_stats(box->m, &before);
+    child_as(100007, walks);
+    mount_stats(box->m, &after);
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    snprintf(want, sizeof want, " /tree %s ", box->dir);
+    while (f && fgets(line, sizeof line, f))
+        second |= strstr(line, want) != NULL;
+    fclose(f);
+    if (second)                           /* Linux 6.15 */
+        assert_in_range(after.by_opcode[22 /* GETXATTR */] - before.by_opcode[22], 0, 4);
+    invalidation_shows_what_the_daemon_changed(NULL);
+    box_close(box);
+    box = &main_box;
+}
+
 /* A held mount answers nothing; the call ends after the release. */
 static void a_held_mount_takes_no_request(void **state)
 {
@@ -839,6 +890,7 @@ int main(void)
         cmocka_unit_test(ids_are_mapped_both_ways_and_foreign_ones_refused),
         cmocka_unit_test(a_read_only_mount_refuses_changes_and_state_outlives_mounts),
         cmocka_unit_test(invalidation_shows_what_the_daemon_changed),
+        cmocka_unit_test(a_root_that_has_no_acl_is_asked_for_it_once),
         cmocka_unit_test(a_held_mount_takes_no_request),
         cmocka_unit_test(a_flush_brings_in_all_that_was_written_before_it),
         cmocka_unit_test(an_aborted_mount_fails_programs_and_goes),
