@@ -46,10 +46,10 @@ static void sandboxd_ended(struct launch *l)
         slots_end_all(l);
         launch_idle(l);
     } else if (l->ready_fd >= 0 && l->sandboxd.early >= CHILD_EARLY_MAX) {
+        launch_end(l);                    /* first: who is told may start the next one at once, which must not find our doors open */
         dprintf(l->ready_fd, "cannot serve the store %s: sandboxd ends as soon as it is started; %s/sandbox/launcher.log says why", l->options.store, l->options.store);
         close(l->ready_fd);
         l->ready_fd = -1;
-        launch_end(l);
     }
 }
 
