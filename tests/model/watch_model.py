@@ -360,7 +360,7 @@ def again():
         os.mkdir(w.p("n"))
         write(w.p("n/f"))
         got = w.events()
-        if (e["event"], e.get("reason")) != ("overflow", "restored") or got != ["create n/", "create n/f", "modify n/f", "close_write n/f"]:
+        if (e["event"], e.get("reason")) != ("overflow", "restored") or [x for x in got if x != "modify n/f"] != ["create n/", "create n/f", "close_write n/f"]:
             fail(f"again: {e} {got}")
         else:
             print("ok: looked at again")
