@@ -149,7 +149,7 @@ static bool domain_valid(const char *name, size_t n)
             return false;
         dot |= name[i] == '.';
     }
-    return n && n < 190 && name[0] != '.' && name[n - 1] != '.' && name[0] != '-' && dot && !memmem(name, n, "..", 2);
+    return n && n < 190 && name[0] != '.' && name[n - 1] != '.' && name[0] != '-' && dot && !g_strstr_len(name, (gssize)n, "..");
 }
 
 static bool take_domain(struct previews *p, const char *text)
