@@ -23,29 +23,41 @@ static const struct ws_cred root_cred = { 0 };
 
 /* --- paths --- */
 
+static int by_from(const void *a, const void *b)
+{
+    return strcmp(((const struct relocation *)a)->from, ((const struct relocation *)b)->from);
+}
+
+/* What has moved a path along: the longest prefix of it that was moved. *ret_len: of that. NULL: nothing. do_park() has sorted the moves before the first of them moves. */
+static const struct relocation *moved_by(const struct merge *m, char *path, size_t *ret_len)
+{
+    for (*ret_len = strlen(path); *ret_len;) {
+        const struct relocation key = { .from = path }, *x = m->moves.count ? bsearch(&key, m->moves.v, m->moves.count, sizeof key, by_from) : NULL;
+        if (x && (x->state == MOVE_PARKED || x->state == MOVE_DONE))
+            return x;
+        char *slash = strrchr(path, '/');
+        *ret_len = slash ? (size_t)(slash - path) : 0;
+        path[*ret_len] = 0;
+    }
+    return NULL;
+}
+
 /* Where a path of ours is now: 0, *ret owned. */
 static int now_at(const struct merge *m, const char *path, char **ret)
 {
-    const struct relocation *best = NULL;
+    _cleanup_free_ char *prefix = mem_strdup(path);
     char parked[128];
+    size_t n;
 
-    for (size_t i = 0; i < m->moves.count; i++) {
-        const struct relocation *x = &m->moves.v[i];
-        if ((x->state == MOVE_PARKED || x->state == MOVE_DONE) && path_below(path, x->from) && (!best || strlen(x->from) > strlen(best->from)))
-            best = x;
+    if (!prefix)
+        return -ENOMEM;
+    const struct relocation *x = moved_by(m, prefix, &n);
+    const char *rest = path + n + (x && path[n] == '/'), *to = x ? x->to : "";
+    if (x && x->state == MOVE_PARKED) {
+        snprintf(parked, sizeof parked, "%s/%u", m->park, x->number);
+        to = parked;
     }
-    if (!best) {
-        *ret = mem_strdup(path);
-        return *ret ? 0 : -ENOMEM;
-    }
-    const char *rest = path + strlen(best->from);
-    rest += *rest == '/';
-    if (best->state == MOVE_PARKED) {
-        snprintf(parked, sizeof parked, "%s/%u", m->park, best->number);
-        *ret = path_join(parked, rest);
-        return *ret ? 0 : -ENOMEM;
-    }
-    *ret = path_join(best->to, rest);
+    *ret = path_join(to, x ? rest : path);
     return *ret ? 0 : -ENOMEM;
 }
 
@@ -176,11 +188,6 @@ static int do_deletes(struct merge *m)
     for (size_t i = m->deletes.count; !r && i-- > 0;)
         r = do_delete(m, m->deletes.v[i]);
     return r;
-}
-
-static int by_from(const void *a, const void *b)
-{
-    return strcmp(((const struct relocation *)a)->from, ((const struct relocation *)b)->from);
 }
 
 static int park_dir(struct merge *m, uint64_t *ret)
