@@ -427,7 +427,7 @@ int txn_new_inode(struct txn *t, uint64_t want_ino, uint32_t mode, uint64_t *ret
     uint64_t ino = want_ino;
     struct timespec birth;
 
-    if (w->rec.quota_inodes && w->rec.inodes >= w->rec.quota_inodes)
+    if (ws_inodes_full(w))
         return -EDQUOT;
     if (want_ino) {
         while (ino_is_used(w, ino))
@@ -448,27 +448,55 @@ int txn_new_inode(struct txn *t, uint64_t want_ino, uint32_t mode, uint64_t *ret
     return 0;
 }
 
-bool txn_over_quota(const struct txn *t, uint64_t more)
+uint64_t ws_charged(const struct workspace *w)
 {
-    const struct ws_rec *rec = &t->w->rec;
-    uint64_t units = rec->units + more;
-
-    for (unsigned i = 0; i < t->count; i++)
-        if (t->e[i].in.nlink && t->e[i].old.nlink)
-            units += t->e[i].in.units - t->e[i].old.units;
-    return rec->quota_bytes && units * UNIT > rec->quota_bytes;
+    return w->rec.units + w->orphan_units;
 }
 
-static void account(struct workspace *w, const struct inode *old, const struct inode *in)
+bool ws_inodes_full(const struct workspace *w)
 {
-    if (old->nlink) {
-        w->rec.inodes--;
-        w->rec.units -= old->units < w->rec.units ? old->units : w->rec.units;
+    return w->rec.quota_inodes && w->rec.inodes + w->orphan_inodes >= w->rec.quota_inodes;
+}
+
+static uint64_t charge_before(const struct txn_inode *e)
+{
+    return e->fresh ? 0 : inode_charge(&e->old);
+}
+
+bool txn_over_quota(const struct txn *t, uint64_t more)
+{
+    const struct workspace *w = t->w;
+    int64_t by = (int64_t)more;
+
+    if (!w->rec.quota_bytes)
+        return false;
+    for (unsigned i = 0; i < t->count; i++)
+        by += (int64_t)(inode_charge(&t->e[i].in) - charge_before(&t->e[i]));
+    return by > 0 && ws_charged(w) + (uint64_t)by > w->rec.quota_bytes / UNIT;
+}
+
+static uint64_t less(uint64_t n, uint64_t by)
+{
+    return by < n ? n - by : 0;
+}
+
+/* One inode with names, or one without that the kernel refers to. */
+static void account(struct workspace *w, const struct txn_inode *e)
+{
+    if (e->old.nlink) {
+        w->rec.inodes = less(w->rec.inodes, 1);
+        w->rec.units = less(w->rec.units, inode_charge(&e->old));
     }
-    if (in->nlink) {
+    if (e->in.nlink) {
         w->rec.inodes++;
-        w->rec.units += in->units;
+        w->rec.units += inode_charge(&e->in);
     }
+    if (e->in.nlink == 0 && (e->old.nlink || e->fresh))
+        orphan_add(w, e->ino, &e->in);
+    else if (e->in.nlink && !e->old.nlink && !e->fresh)
+        orphan_gone(w, e->ino, &e->old);
+    else if (!e->in.nlink)
+        w->orphan_units = less(w->orphan_units, inode_charge(&e->old)) + inode_charge(&e->in);
 }
 
 void txn_commit(struct txn *t)
@@ -485,13 +513,9 @@ void txn_commit(struct txn *t)
         if (!e->fresh && !memcmp(bytes, before, INODE_BYTES))
             continue;
         ws_put(w, &k, bytes, INODE_BYTES);
-        account(w, &e->old, &e->in);
-        if (e->old.nlink != e->in.nlink || e->old.units != e->in.units)
+        if (e->old.nlink != e->in.nlink || charge_before(e) != inode_charge(&e->in))
             w->rec_dirty = true;
-        if (e->in.nlink == 0 && (e->old.nlink || e->fresh))
-            orphan_add(w, e->ino);
-        else if (e->in.nlink && !e->old.nlink && !e->fresh)
-            nlook_sub(w->orphans, e->ino, 1);
+        account(w, e);
     }
     ws_changed(w, t->times_only);
     ws_unlock(w);
