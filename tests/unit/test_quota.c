@@ -611,6 +611,26 @@ static void an_open_file_without_a_name_counts_the_same_over_a_fold(void **state
     workspace_unref(w);
 }
 
+static void a_state_of_another_workspace_that_is_too_large_is_not_restored(void **state)
+{
+    struct workspace *w = limited("small", 10, 3);
+    struct restore_report rep;
+    struct snap_rec large, fitting;
+
+    create("big");
+    put_noise("big", "a", 1, 8 * UNIT);
+    fitting = snapshot("big", "fits");
+    put_noise("big", "b", 2, 8 * UNIT);
+    large = snapshot("big", "large");
+    fold("big@fits");
+    fold("big@large");
+    assert_int_equal(verb_restore(store, w, &large, NULL, 0, &rep), -EDQUOT);
+    assert_int_equal(w->rec.inodes, 1);
+    assert_int_equal(verb_restore(store, w, &fitting, NULL, 0, &rep), 0);
+    assert_int_equal(ws_charged(w), 9);
+    workspace_unref(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -618,6 +638,7 @@ int main(void)
         TEST(writers_at_once_fill_it_to_the_last_unit_and_not_beyond),
         TEST(holes_of_a_state_that_was_folded_meanwhile_cannot_be_filled_for_nothing),
         TEST(an_open_file_without_a_name_counts_the_same_over_a_fold),
+        TEST(a_state_of_another_workspace_that_is_too_large_is_not_restored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
