@@ -250,6 +250,15 @@ static int carry_orphans(struct workspace **v, struct view *view)
     return r;
 }
 
+static int64_t fixes_sum(const struct fold *f)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < f->fix_count; i++)
+        n += f->fixes[i].by;
+    return n;
+}
+
 static bool layer_has(const struct layer *l, uint64_t ino)
 {
     struct key k = key_simple(ino, KEY_INODE);
@@ -281,10 +290,10 @@ static void fix_live(struct workspace *w, uint64_t ino)
 
 /* The folded state's records count other units than they did: so does each workspace above it, but for files that a layer in between or the live
  * one has a record of. upper: the view in between, or NULL; its own count is put right once. */
-static void fix_units(struct fold *f, struct workspace *w)
+static void fix_units(struct fold *f, struct workspace *w, int64_t drift)
 {
     struct view *upper;
-    int64_t by = 0;
+    int64_t by = drift;
 
     if (w->readonly)
         return;
@@ -307,16 +316,14 @@ static void fix_units(struct fold *f, struct workspace *w)
 }
 
 /* Views that stand on the folded one: what their records say was counted over what it said before. */
-static void fix_views(struct fold *f)
+static void fix_views(struct fold *f, int64_t drift)
 {
     struct store *s = f->store;
 
-    if (!f->fix_count)
-        return;
     pthread_mutex_lock(&s->lock);
     pthread_rwlock_wrlock(&s->view_lock);
     for (struct view *v = s->views; v; v = v->next) {
-        int64_t by = 0;
+        int64_t by = drift;
         if (v->parent != f->view || !v->layer)
             continue;
         for (size_t i = 0; i < f->fix_count; i++)
@@ -417,6 +424,7 @@ static int fold_steps(struct fold *f, struct batch *b, struct workspace **open)
     int64_t units = (int64_t)(v->parent ? v->parent->rec.units : 0) + f->units;
     rec.units = units > 0 ? (uint64_t)units : 0;
     rec.layer = rec.parent = 0;
+    int64_t drift = (int64_t)(rec.units - v->rec.units) - fixes_sum(f);      /* of a state below that was put right before this one was loaded */
     r = write_all(f, b, &rec);
     if (r < 0) {
         give_up(f);
@@ -428,9 +436,10 @@ static int fold_steps(struct fold *f, struct batch *b, struct workspace **open)
     f->layer->adopted_count = adopted_count;
     f->layer->folded = true;
     publish(f, &rec);
-    fix_views(f);
-    for (size_t i = 0; f->fix_count && open[i]; i++)
-        fix_units(f, open[i]);
+    if (drift || f->fix_count)
+        fix_views(f, drift);
+    for (size_t i = 0; (drift || f->fix_count) && open[i]; i++)
+        fix_units(f, open[i], drift);
     return 0;
 }
 

@@ -135,6 +135,77 @@ static int drop_one(void *arg, uint64_t ino)
     return 0;
 }
 
+/* What the view has of an inode with names; zeros if nothing. */
+static int inode_below(struct workspace *w, uint64_t ino, struct inode *ret)
+{
+    struct key k = key_simple(ino, KEY_INODE);
+    struct view_val val;
+    int r = view_get_key(w->view, k.b, k.len, &val);
+
+    *ret = (struct inode){ 0 };
+    if (r <= 0)
+        return r;
+    r = inode_decode(val.v.p, val.v.n, ret);
+    view_val_done(&val);
+    return r;
+}
+
+/* One inode that the live layer says something of: what it adds to the counts of the view. A file's own count is of the view as it was then. */
+static int count_one(struct workspace *w, const struct map_entry *e, struct inode *in, uint64_t *units, uint64_t *inodes)
+{
+    uint64_t ino = key_ino(e->key);
+    struct inode below;
+    int r = inode_below(w, ino, &below);
+
+    *in = (struct inode){ 0 };
+    if (r == 0 && !e->tombstone)
+        r = inode_decode(e->val, e->val_len, in);
+    if (r == 0 && in->nlink && inode_is_reg(in) && below.nlink && below.units != in->units)
+        r = content_units(w, ino, &in->units);
+    if (r < 0)
+        return r;
+    *units += (in->nlink ? inode_charge(in) : 0) - (below.nlink ? inode_charge(&below) : 0);
+    *inodes += (uint64_t)(in->nlink != 0) - (uint64_t)(below.nlink != 0);
+    return 0;
+}
+
+/* The counters, anew: while nobody had the workspace open its view may have been folded, and then counts other units than it did. */
+static int count_anew(struct workspace *w)
+{
+    struct map_iter it;
+    struct inode in, old;
+    uint8_t none = 0, bytes[INODE_BYTES];
+    int r = 0;
+
+    pthread_rwlock_rdlock(&w->store->view_lock);
+    uint64_t units = w->view->rec.units, inodes = w->view->rec.inodes;
+    for (const struct map_entry *e = map_seek(w->live->map, &it, &none, 0); r == 0 && e; e = map_next(&it)) {
+        if (key_kind_of(e->key) != KEY_INODE)
+            continue;
+        r = count_one(w, e, &in, &units, &inodes);
+        if (r < 0 || e->tombstone || inode_decode(e->val, e->val_len, &old) < 0 || old.units == in.units)
+            continue;
+        struct key k = key_simple(key_ino(e->key), KEY_INODE);
+        inode_encode(&in, bytes);
+        r = ws_reserve(w, 1, 0);
+        if (r == 0) {
+            ws_put(w, &k, bytes, INODE_BYTES);
+            map_seek(w->live->map, &it, k.b, k.len);
+        }
+    }
+    pthread_rwlock_unlock(&w->store->view_lock);
+    if (r < 0 && r != -ENOMEM) {          /* damage: what the record says has to do */
+        log_warn("workspace=%s step=count err=%s", w->rec.id, errno_name(r));
+        return 0;
+    }
+    if (r == 0 && (w->rec.units != units || w->rec.inodes != inodes)) {
+        w->rec.units = units;
+        w->rec.inodes = inodes;
+        w->rec_dirty = true;
+    }
+    return r;
+}
+
 static int workspace_load(struct store *s, const char *id, struct workspace **ret)
 {
     struct workspace *w;
@@ -158,6 +229,8 @@ static int workspace_load(struct store *s, const char *id, struct workspace **re
         r = nlook_each(w->orphans, drop_one, w);
     if (r == 0)
         r = content_clear_tails(w);
+    if (r == 0)
+        r = count_anew(w);
     if (r < 0) {
         workspace_free(w);
         return r;
