@@ -295,8 +295,8 @@ int content_units(struct workspace *w, uint64_t ino, uint64_t *ret)
 
     if (r > 0) {
         view_val_done(&body);
-        *ret = 1;
-        return 0;
+        n = slot = 1;                     /* it stands in the first slot; others may be there beside it */
+        r = 0;
     }
     if (r == 0)
         r = inode_is_fresh(w, ino, &fresh);

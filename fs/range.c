@@ -17,7 +17,8 @@ static int holes_in(struct workspace *w, uint64_t ino, uint64_t off, uint64_t en
     if (r > 0) {
         view_val_done(&body);
         *ret -= first == 0;
-        return 0;
+        slot = slot ? slot : 1;           /* the first has nothing else */
+        r = 0;
     }
     while (r == 0 && (r = slot_next(w, ino, slot, &slot)) > 0 && slot < (last + SLOT_UNITS - 1) / SLOT_UNITS) {
         r = slot_load(w, ino, slot, false, &s);
