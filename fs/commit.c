@@ -386,6 +386,7 @@ static int replace_locked(struct workspace *w, struct view *v, const char *snap_
         seg = swap_live(w, &f);
         nlook_free(w->orphans);
         w->orphans = nlook_new();
+        w->orphan_inodes = w->orphan_units = 0;
         w->broken = w->orphans ? w->broken : -EIO;
         w->rec_dirty = false;
         w->dirty_since_ns = 0;

@@ -285,6 +285,31 @@ int slot_next(struct workspace *w, uint64_t ino, uint64_t from, uint64_t *ret)
     return ws_each(w, &a, &b, first_slot, ret);
 }
 
+int content_units(struct workspace *w, uint64_t ino, uint64_t *ret)
+{
+    struct view_val body;
+    uint64_t slot = 0, n = 0;
+    struct slot s;
+    bool fresh;
+    int r = data_body(w->view, w->live, ino, &body);
+
+    if (r > 0) {
+        view_val_done(&body);
+        n = slot = 1;                     /* it stands in the first slot; others may be there beside it */
+        r = 0;
+    }
+    if (r == 0)
+        r = inode_is_fresh(w, ino, &fresh);
+    while (r == 0 && (r = slot_next(w, ino, slot, &slot)) > 0) {
+        r = slot_load(w, ino, slot, fresh, &s);
+        n += r == 0 ? slot_units(&s) : 0;
+        slot++;
+    }
+    if (r == 0)
+        *ret = n;
+    return r < 0 ? r : 0;
+}
+
 /* Zeroes [off, end) slot by slot, going only through slots that are there. Each step reserves for itself: with many slots the operation may end
  * early for want of memory, having zeroed a prefix; the transaction then still writes a consistent inode. */
 static int zero_slots(struct txn *t, uint64_t ino, struct inode *in, uint64_t off, uint64_t end)

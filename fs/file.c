@@ -260,7 +260,7 @@ static int plan_make(struct plan *pl, uint64_t off, size_t len)
         len -= p->to - p->from;
         r = plan_part(pl, p);
     }
-    if (r == 0 && pl->more_units && w->rec.quota_bytes && (w->rec.units + pl->more_units) * UNIT > w->rec.quota_bytes)
+    if (r == 0 && pl->more_units && w->rec.quota_bytes && ws_charged(w) + pl->more_units > w->rec.quota_bytes / UNIT)
         r = -EDQUOT;
     if (r == 0)
         r = plan_kept(pl);
@@ -322,6 +322,20 @@ static void publish_part(struct plan *pl, struct inode *in, struct part *p)
     in->units += slot_units(&p->now) - before;
 }
 
+/* Units that publishing will add. Exact here only: between the plan and now other writes were published. */
+static uint64_t growth(const struct plan *pl)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < pl->count; i++) {
+        const struct part *p = &pl->parts[i];
+        for (unsigned j = 0; j < p->count; j++)
+            for (unsigned u = 0; p->cuts[j].fresh && u < p->cuts[j].count; u++)
+                n += unit_is_zero(&p->now, p->cuts[j].start + u);
+    }
+    return n;
+}
+
 static int plan_publish(struct plan *pl, uint64_t end, unsigned how)
 {
     struct inode *in;
@@ -331,10 +345,12 @@ static int plan_publish(struct plan *pl, uint64_t end, unsigned how)
     if (r < 0)
         return r;
     r = txn_inode(&t, pl->ino, &in);
-    if (r == 0)
-        r = touch_written(&t, pl->ino, in, how);
     for (unsigned i = 0; r == 0 && i < pl->count; i++)
         r = slot_load(pl->w, pl->ino, pl->parts[i].slot, pl->fresh_inode, &pl->parts[i].now);
+    if (r == 0 && pl->w->rec.quota_bytes && txn_over_quota(&t, growth(pl)))
+        r = -EDQUOT;
+    if (r == 0)
+        r = touch_written(&t, pl->ino, in, how);
     if (r < 0) {
         txn_abort(&t);
         return r;

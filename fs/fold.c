@@ -64,11 +64,13 @@ static int begin_inode(struct fold *f, struct tree_change *ret)
         if (r < 0)
             return r;
     }
-    if (has_record && !e->tombstone && in.nlink && !inode_is_reg(&in))
-        return 0;
     r = fold_parent_inode(f, f->ino, &found, &parent);
     if (r < 0)
         return r;
+    if (has_record && !e->tombstone && in.nlink && !inode_is_reg(&in)) {
+        f->units += (int64_t)(inode_charge(&in) - (found ? inode_charge(&parent) : 0));
+        return 0;
+    }
     if (!has_record && !found) {          /* left over from an inode that is gone */
         skip_inode(f);
         f->ino = 0;
@@ -80,7 +82,7 @@ static int begin_inode(struct fold *f, struct tree_change *ret)
         in = parent;
     } else if (e->tombstone || in.nlink == 0) {
         if (found)
-            f->units -= (int64_t)parent.units;
+            f->units -= (int64_t)inode_charge(&parent);
         skip_inode(f);
         struct key prefix = { .len = 8 };
         put_be64(prefix.b, f->ino);
@@ -248,22 +250,88 @@ static int carry_orphans(struct workspace **v, struct view *view)
     return r;
 }
 
-/* The count of units that a workspace standing on the view keeps: by what the view's own was off, less what belongs to files that have
- * another record in its live layer (that one is put right by the fold of that layer). */
-static void fix_units(struct fold *f, struct workspace *w, int64_t by)
+static int64_t fixes_sum(const struct fold *f)
 {
-    pthread_mutex_lock(&w->lock);
-    if (w->view == f->view && !w->readonly) {
-        for (size_t i = 0; i < f->fix_count; i++) {
-            struct key k = key_simple(f->fixes[i].ino, KEY_INODE);
+    int64_t n = 0;
 
-            if (map_get(w->live->map, k.b, k.len))
-                by -= f->fixes[i].by;
-        }
-        w->rec.units = by < 0 && w->rec.units < (uint64_t)-by ? 0 : w->rec.units + (uint64_t)by;
-        w->rec_dirty = w->rec_dirty || by;
+    for (size_t i = 0; i < f->fix_count; i++)
+        n += f->fixes[i].by;
+    return n;
+}
+
+static bool layer_has(const struct layer *l, uint64_t ino)
+{
+    struct key k = key_simple(ino, KEY_INODE);
+
+    return map_get(l->map, k.b, k.len);
+}
+
+/* A record of the live layer was counted over a state that has other units now: its count is made what writes will find. */
+static void fix_live(struct workspace *w, uint64_t ino)
+{
+    struct inode in, old;
+    uint64_t units, was, now;
+
+    if (ws_get_inode(w, ino, &in) < 0 || !inode_is_reg(&in) || content_units(w, ino, &units) < 0 || ws_reserve(w, 1, 0) < 0)
+        return;
+    old = in;
+    in.units = units;
+    was = inode_charge(&old);
+    now = inode_charge(&in);
+    struct key k = key_simple(ino, KEY_INODE);
+    uint8_t bytes[INODE_BYTES];
+    inode_encode(&in, bytes);
+    ws_put(w, &k, bytes, INODE_BYTES);
+    w->rec_dirty = true;
+    uint64_t *count = in.nlink ? &w->rec.units : &w->orphan_units;
+    *count = *count + now < was ? 0 : *count + now - was;
+    ws_changed(w, false);
+}
+
+/* The folded state's records count other units than they did: so does each workspace above it, but for files that a layer in between or the live
+ * one has a record of. upper: the view in between, or NULL; its own count is put right once. */
+static void fix_units(struct fold *f, struct workspace *w, int64_t drift)
+{
+    struct view *upper;
+    int64_t by = drift;
+
+    if (w->readonly)
+        return;
+    ws_lock(w);
+    upper = w->view->parent == f->view ? w->view : NULL;
+    if (w->view != f->view && !upper) {
+        ws_unlock(w);
+        return;
     }
-    pthread_mutex_unlock(&w->lock);
+    for (size_t i = 0; i < f->fix_count; i++) {
+        uint64_t ino = f->fixes[i].ino;
+        if (layer_has(w->live, ino))
+            fix_live(w, ino);
+        else if (!upper || !layer_has(upper->layer, ino))
+            by += f->fixes[i].by;
+    }
+    w->rec.units = by < 0 && w->rec.units < (uint64_t)-by ? 0 : w->rec.units + (uint64_t)by;
+    w->rec_dirty = w->rec_dirty || by;
+    ws_unlock(w);
+}
+
+/* Views that stand on the folded one: what their records say was counted over what it said before. */
+static void fix_views(struct fold *f, int64_t drift)
+{
+    struct store *s = f->store;
+
+    pthread_mutex_lock(&s->lock);
+    pthread_rwlock_wrlock(&s->view_lock);
+    for (struct view *v = s->views; v; v = v->next) {
+        int64_t by = drift;
+        if (v->parent != f->view || !v->layer)
+            continue;
+        for (size_t i = 0; i < f->fix_count; i++)
+            by += layer_has(v->layer, f->fixes[i].ino) ? 0 : f->fixes[i].by;
+        v->rec.units += (uint64_t)by;
+    }
+    pthread_rwlock_unlock(&s->view_lock);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void publish(struct fold *f, const struct base_rec *rec)
@@ -356,7 +424,7 @@ static int fold_steps(struct fold *f, struct batch *b, struct workspace **open)
     int64_t units = (int64_t)(v->parent ? v->parent->rec.units : 0) + f->units;
     rec.units = units > 0 ? (uint64_t)units : 0;
     rec.layer = rec.parent = 0;
-    int64_t by = (int64_t)(rec.units - v->rec.units);
+    int64_t drift = (int64_t)(rec.units - v->rec.units) - fixes_sum(f);      /* of a state below that was put right before this one was loaded */
     r = write_all(f, b, &rec);
     if (r < 0) {
         give_up(f);
@@ -368,8 +436,10 @@ static int fold_steps(struct fold *f, struct batch *b, struct workspace **open)
     f->layer->adopted_count = adopted_count;
     f->layer->folded = true;
     publish(f, &rec);
-    for (size_t i = 0; open[i]; i++)
-        fix_units(f, open[i], by);
+    if (drift || f->fix_count)
+        fix_views(f, drift);
+    for (size_t i = 0; (drift || f->fix_count) && open[i]; i++)
+        fix_units(f, open[i], drift);
     return 0;
 }
 

@@ -336,7 +336,7 @@ int fold_file(struct fold *f, const struct inode *in, bool in_layer, const struc
     if (r < 0)
         return r;
     f->file.put_inode = in_layer || out.units != in->units;
-    f->units += (int64_t)(out.units - (parent ? parent->units : 0));
+    f->units += (int64_t)(inode_charge(&out) - (parent ? inode_charge(parent) : 0));
     inode_encode(&out, f->file.inode);
     return note_fix(f, in->units, out.units);
 }

@@ -375,7 +375,7 @@ static int check_tree(struct fsck *f, const struct base_item *b)
         return 0;
     if (r == 0 && counts.inodes != b->rec.inodes)
         r = report(f, b->label, "its number of inodes is not what its record says");
-    if (r == 0 && counts.units != b->rec.units)
+    if (r == 0 && counts.units != b->rec.units && counts.data_units != b->rec.units)
         r = report(f, b->label, "its size is not what its record says");
     if (r == 0 && counts.next_ino > b->rec.next_ino)
         r = report(f, b->label, "it has an inode number that its record would give away again");

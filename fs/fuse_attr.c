@@ -146,7 +146,7 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino)
         return;
     }
     v = (struct statvfs){ .f_bsize = UNIT, .f_frsize = UNIT, .f_blocks = s.bytes_total / UNIT, .f_bfree = s.bytes_free / UNIT,
-        .f_bavail = s.bytes_free / UNIT, .f_files = s.inodes_total, .f_ffree = s.inodes_free,
+        .f_bavail = s.bytes_avail / UNIT, .f_files = s.inodes_total, .f_ffree = s.inodes_free,
         .f_favail = s.inodes_free, .f_namemax = NAME_BYTES_MAX };
     fuse_reply_statfs(req, &v);
 }

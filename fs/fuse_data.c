@@ -23,10 +23,14 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     const struct fuse_write_in *raw = (const void *)(fuse_now->in + 1);
     int r = fuse_ro();
 
-    if (!r && raw->write_flags & FUSE_WRITE_CACHE)
+    bool back = raw->write_flags & FUSE_WRITE_CACHE;
+
+    if (!r && back)
         r = ws_write_back(fuse_ws(), ino, (uint64_t)off, (const uint8_t *)data, size);
     else if (!r)
         r = ws_write(fuse_ws(), ino, (uint64_t)off, (const uint8_t *)data, size, raw->write_flags & FUSE_WRITE_KILL_SUIDGID);
+    if (back && r == -EDQUOT)
+        r = -ENOSPC;                      /* what close(2) then says; of any other error the kernel makes EIO there (mapping_set_error) */
     if (r)
         fuse_reply_err(req, -r);
     else

@@ -6,11 +6,12 @@
 
 static int within_quota(const struct graft *g)
 {
-    const struct ws_rec *rec = &g->w->rec;
+    const struct workspace *w = g->w;
+    const struct ws_rec *rec = &w->rec;
 
-    if (g->inodes > 0 && rec->quota_inodes && rec->inodes + (uint64_t)g->inodes > rec->quota_inodes)
+    if (g->inodes > 0 && rec->quota_inodes && rec->inodes + w->orphan_inodes + (uint64_t)g->inodes > rec->quota_inodes)
         return -EDQUOT;
-    if (g->units > 0 && rec->quota_bytes && (rec->units + (uint64_t)g->units) * UNIT > rec->quota_bytes)
+    if (g->units > 0 && rec->quota_bytes && ws_charged(w) + (uint64_t)g->units > rec->quota_bytes / UNIT)
         return -EDQUOT;
     return 0;
 }
@@ -34,7 +35,7 @@ static void drop_dead(struct workspace *w, const struct gone *x)
     in.parent = in.cookie = 0;
     inode_encode(&in, bytes);
     ws_put(w, &k, bytes, sizeof bytes);
-    orphan_add(w, x->ino);
+    orphan_add(w, x->ino, &in);
 }
 
 static uint64_t add_signed(uint64_t n, int64_t by)

@@ -338,7 +338,7 @@ int graft_keys(struct graft *g)
         if (!r && g->nodes.v[i].keep)
             r = have_node(g, &g->nodes.v[i]);
         g->inodes++;
-        g->units += (int64_t)g->nodes.v[i].in.units;
+        g->units += (int64_t)inode_charge(&g->nodes.v[i].in);
     }
     for (size_t i = 0; !r && i < g->made.count; i++)
         r = want_name(g, i);
@@ -353,7 +353,7 @@ int graft_keys(struct graft *g)
         struct gone *x = &g->gone.v[i];
         if (x->dead) {
             g->inodes--;
-            g->units -= (int64_t)x->in.units;
+            g->units -= (int64_t)inode_charge(&x->in);
         } else {
             r = survive(g, x);
         }
@@ -362,7 +362,9 @@ int graft_keys(struct graft *g)
         struct parent *p = &g->parents.v[i];
         if (!dir_changes(g, p->ino, sorted))
             continue;
+        g->units -= (int64_t)inode_charge(&p->in);
         p->in.size += (uint64_t)p->entries;
+        g->units += (int64_t)inode_charge(&p->in);
         p->in.nlink += (uint32_t)p->subdirs;
         p->in.mtime = p->in.ctime = g->now;
         r = op_inode(g, p->ino, &p->in);

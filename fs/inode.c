@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/wire.h"
+#include "fs/limits.h"
 
 static void put_time(uint8_t *p, const struct itime *t)
 {
@@ -36,7 +37,8 @@ void inode_encode(const struct inode *in, uint8_t out[INODE_BYTES])
     put_time(out + 68, &in->btime);
     put_le64(out + 80, in->parent);
     put_le64(out + 88, in->cookie);
-    put_le64(out + 96, in->flags);
+    put_le32(out + 96, in->flags);
+    put_le32(out + 100, in->xattr_bytes);
 }
 
 int inode_decode(const uint8_t *p, size_t n, struct inode *ret)
@@ -59,8 +61,9 @@ int inode_decode(const uint8_t *p, size_t n, struct inode *ret)
     in.btime = get_time(&r);
     in.parent = get_u64(&r);
     in.cookie = get_u64(&r);
-    in.flags = get_u64(&r);
-    if (in.flags & ~(uint64_t)INODE_XATTRS || r.bad || in.mode & ~(S_IFMT | 07777u) || in.size > INT64_MAX)
+    in.flags = get_u32(&r);
+    in.xattr_bytes = get_u32(&r);
+    if (in.flags & ~(uint32_t)INODE_XATTRS || (in.xattr_bytes && !in.flags) || r.bad || in.mode & ~(S_IFMT | 07777u) || in.size > INT64_MAX)
         return -EUCLEAN;
     switch (in.mode & S_IFMT) {
     case S_IFREG: case S_IFDIR: case S_IFLNK: case S_IFIFO: case S_IFSOCK: case S_IFCHR: case S_IFBLK:
@@ -70,4 +73,15 @@ int inode_decode(const uint8_t *p, size_t n, struct inode *ret)
     }
     *ret = in;
     return 0;
+}
+
+uint64_t inode_charge(const struct inode *in)
+{
+    uint64_t more = in->xattr_bytes + (S_ISLNK(in->mode) ? in->size : 0), units = in->units;
+
+    if (more > CHARGE_FREE)
+        units += (more + UNIT - 1) / UNIT;
+    if (inode_is_dir(in))
+        units += in->size / DIR_NAMES + (in->size % DIR_NAMES != 0);
+    return units;
 }

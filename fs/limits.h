@@ -11,6 +11,7 @@ enum {
     SYMLINK_MAX = 4095,
     XATTR_NAME_MAX_ = 255,
     XATTR_VALUE_MAX = 65536,
+    XATTRS_MAX = 1 << 30,                /* names and values of one inode */
     LINKS_MAX = 65000,
     KEY_MAX = 9 + 8 + 255,                /* longest key: a dirent */
     NODE_MIN = 4096, NODE_MAX = 16384,    /* when a node may, and must, end; one entry may carry it further */

@@ -180,6 +180,7 @@ static void put_acl(struct txn *t, uint64_t ino, struct inode *in, const char *n
 
     ws_put(t->w, &k, acl, n);
     in->flags |= INODE_XATTRS;
+    in->xattr_bytes += (uint32_t)(strlen(name) + n);
 }
 
 /* Mode, ids and ACLs of a new inode: acl(5) "object creation and default ACLs", umask(2), and the group rule of setgid directories (inode_init_owner). */
@@ -197,18 +198,22 @@ static int init_owner(struct txn *t, uint64_t dir, const struct inode *parent, c
             in->mode |= S_ISGID;
     }
     if (S_ISLNK(in->mode))
-        return 0;
+        return txn_over_quota(t, 0) ? -EDQUOT : 0;
     int r = inherited_acl(t, dir, parent, &acl, &n);
     if (r < 0)
         return r;
     if (!acl || acl_check(acl, n) < 0) {
         in->mode &= ~(cred->umask & 0777);
-        return 0;
+        return txn_over_quota(t, 0) ? -EDQUOT : 0;
     }
     own = mem_dup(acl, n);
     if (!own || ws_reserve(t->w, 2 * TXN_INODES, 2 * n + SYMLINK_MAX) < 0)
         return -ENOMEM;
     in->mode = acl_create(own, n, in->mode, &minimal);
+    in->xattr_bytes = (uint32_t)((minimal ? 0 : sizeof ACL_ACCESS - 1 + n) + (inode_is_dir(in) ? sizeof ACL_DEFAULT - 1 + n : 0));
+    if (txn_over_quota(t, 0))
+        return -EDQUOT;
+    in->xattr_bytes = 0;                  /* put_acl counts */
     if (!minimal)
         put_acl(t, ino, in, ACL_ACCESS, own, n);
     if (inode_is_dir(in))
@@ -237,6 +242,8 @@ static int create_checked(struct txn *t, uint64_t dir, const char *name, uint32_
         r = nlook_add(t->w->nlook, ino, 1);
     if (r < 0)
         return r;
+    dir_touch(t, parent, 1, S_ISDIR(mode) ? 1 : 0);
+    in->size = target ? strlen(target) : 0;
     r = init_owner(t, dir, parent, cred, ino, in);
     if (r < 0) {
         if (nlookup)
@@ -246,12 +253,10 @@ static int create_checked(struct txn *t, uint64_t dir, const char *name, uint32_
     in->rdev = rdev;
     if (target) {
         struct key k = key_simple(ino, KEY_SYMLINK);
-        in->size = strlen(target);
         ws_put(t->w, &k, target, in->size);
     }
     link_add(t, ino, in, dir, cookie);
     dirent_put(t->w, dir, cookie, name, n, ino, mode);
-    dir_touch(t, parent, 1, inode_is_dir(in) ? 1 : 0);
     *ret_ino = ino;
     *ret = *in;
     return 0;
@@ -323,6 +328,9 @@ static int link_checked(struct txn *t, uint64_t ino, uint64_t dir, const char *n
     if (r != -ENOENT)
         return r == 0 ? -EEXIST : r;
     r = dirent_free_cookie(t->w, dir, name, n, &cookie);
+    dir_touch(t, parent, 1, 0);
+    if (r == 0 && txn_over_quota(t, 0))
+        r = -EDQUOT;
     if (r == 0 && in->nlink == 0 && (r = orphan_carry(t->w, ino)) == 0)
         r = ws_reserve(t->w, 2 * TXN_INODES, 0);
     if (r < 0)
@@ -330,7 +338,6 @@ static int link_checked(struct txn *t, uint64_t ino, uint64_t dir, const char *n
     link_add(t, ino, in, dir, cookie);
     in->ctime = t->now;
     dirent_put(t->w, dir, cookie, name, n, ino, in->mode);
-    dir_touch(t, parent, 1, 0);
     *ret = *in;
     return 0;
 }

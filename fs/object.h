@@ -14,7 +14,8 @@ struct base_rec {
     uint64_t id;
     struct addr root;                     /* valid if !layer */
     uint64_t parent, layer;               /* not folded yet: parent base and frozen layer; layer 0 = folded */
-    uint64_t next_ino, inodes, units;     /* counters of this state */
+    uint64_t next_ino, inodes, units;     /* counters of this state; units: what its inodes are charged (inode_charge) */
+    uint64_t data_units;                  /* of tree_check only, not stored: their data alone, which `units` was in older records */
 };
 struct label { char key[LABEL_KEY_MAX + 1], val[LABEL_VAL_MAX + 1]; };
 struct labels { uint32_t count; struct label l[LABEL_MAX]; };

@@ -48,11 +48,26 @@ void inode_drop(struct workspace *w, uint64_t ino)
     ws_changed(w, false);
 }
 
-void orphan_add(struct workspace *w, uint64_t ino)
+void orphan_add(struct workspace *w, uint64_t ino, const struct inode *in)
 {
     /* Without memory for the note it is dropped: an open file without a name loses its content, the tree stays right. */
-    if (nlook_get(w->nlook, ino) == 0 || nlook_add(w->orphans, ino, 1) < 0)
+    if (nlook_get(w->nlook, ino) == 0 || nlook_add(w->orphans, ino, 1) < 0) {
         inode_drop(w, ino);
+        return;
+    }
+    w->orphan_inodes++;
+    w->orphan_units += inode_charge(in);
+}
+
+void orphan_gone(struct workspace *w, uint64_t ino, const struct inode *in)
+{
+    uint64_t units = inode_charge(in);
+
+    if (!nlook_get(w->orphans, ino))
+        return;
+    nlook_sub(w->orphans, ino, 1);
+    w->orphan_inodes--;
+    w->orphan_units -= units < w->orphan_units ? units : w->orphan_units;
 }
 
 void ws_nlookup_add(struct workspace *w, uint64_t ino, uint64_t n)
@@ -68,7 +83,10 @@ void ws_forget(struct workspace *w, uint64_t ino, uint64_t n)
     ws_lock(w);
     if (nlook_sub(w->nlook, ino, n) == 0 && !w->readonly && nlook_get(w->orphans, ino)) {
         if (ws_reserve(w, 4, 0) == 0) {
-            nlook_sub(w->orphans, ino, 1);
+            struct inode in = { 0 };
+
+            ws_get_inode(w, ino, &in);    /* it is in the live layer: nothing is read */
+            orphan_gone(w, ino, &in);
             inode_drop(w, ino);
         } else {
             log_warn("workspace=%s ino=%llu step=forget err=ENOMEM", w->rec.id, (unsigned long long)ino);
@@ -136,18 +154,34 @@ static bool slot_is_live(struct workspace *w, const struct key *k)
     return true;
 }
 
-/* Writes the whole slot into the live segment. */
+/* The slot's record: what has data stands at `unit` and on; for holes nothing is kept, so the file counts for what it did. */
+static void space_release_holes(struct workspace *w, const struct slot *was, struct slot *ret, uint64_t unit)
+{
+    for (unsigned i = 0; i < was->count; i++) {
+        const struct run *r = &was->runs[i];
+        bool hole = r->kind == RUN_ZERO;
+
+        slot_set(ret, &(struct run){ .kind = hole ? RUN_ZERO : RUN_SEG, .start = r->start, .count = r->count, .unit = hole ? 0 : unit + r->start });
+        if (hole)
+            space_release(w->space, unit + r->start, r->count);
+    }
+}
+
+/* Writes the slot into the live segment. */
 static int carry_slot(struct workspace *w, const struct key *k)
 {
     if (slot_is_live(w, k))
         return 0;
+    struct slot was;
     struct pieces p = { 0 };
     struct slot s = { .count = 0 };
     struct buf enc = BUF_INIT;
     uint64_t unit, ino = key_ino(k->b), slot = key_number(k->b);
     _cleanup_free_ uint8_t *bytes = mem_alloc(SLOT);
 
-    int r = bytes ? data_resolve(w->view, w->live, ino, slot * SLOT, SLOT, &p) : -ENOMEM;
+    int r = bytes ? slot_load(w, ino, slot, false, &was) : -ENOMEM;
+    if (r == 0)
+        r = data_resolve(w->view, w->live, ino, slot * SLOT, SLOT, &p);
     if (r == 0)
         r = data_read(w->store, &p, bytes);
     if (r == 0)
@@ -158,7 +192,7 @@ static int carry_slot(struct workspace *w, const struct key *k)
         r = segment_write(w->seg, bytes, SLOT, unit * UNIT);
     if (r == 0) {
         w->seg_dirty = true;
-        slot_set(&s, &(struct run){ .kind = RUN_SEG, .start = 0, .count = SLOT_UNITS, .unit = unit });
+        space_release_holes(w, &was, &s, unit);
         slot_encode(&s, &enc);
         r = buf_err(&enc);
     }

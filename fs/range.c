@@ -5,6 +5,34 @@
 
 #include "fs/ws_internal.h"
 
+/* Units in [off, end) that hold no data. Goes through the slots that are there only. */
+static int holes_in(struct workspace *w, uint64_t ino, uint64_t off, uint64_t end, uint64_t *ret)
+{
+    uint64_t first = off / UNIT, last = (end + UNIT - 1) / UNIT, slot = off / SLOT;
+    struct view_val body;
+    struct slot s;
+    int r = data_body(w->view, w->live, ino, &body);
+
+    *ret = last - first;
+    if (r > 0) {
+        view_val_done(&body);
+        *ret -= first == 0;
+        slot = slot ? slot : 1;           /* the first has nothing else */
+        r = 0;
+    }
+    while (r == 0 && (r = slot_next(w, ino, slot, &slot)) > 0 && slot < (last + SLOT_UNITS - 1) / SLOT_UNITS) {
+        r = slot_load(w, ino, slot, false, &s);
+        for (unsigned i = 0; r == 0 && i < s.count; i++) {
+            uint64_t a = slot * SLOT_UNITS + s.runs[i].start, b = a + s.runs[i].count;
+            a = a < first ? first : a;
+            b = b > last ? last : b;
+            *ret -= s.runs[i].kind != RUN_ZERO && a < b ? b - a : 0;
+        }
+        slot++;
+    }
+    return r < 0 ? r : 0;
+}
+
 static int fallocate_checked(struct txn *t, uint64_t ino, int mode, uint64_t off, uint64_t len)
 {
     struct inode *in;
@@ -16,8 +44,13 @@ static int fallocate_checked(struct txn *t, uint64_t ino, int mode, uint64_t off
         return inode_is_dir(in) ? -EISDIR : -ENODEV;
     uint64_t size = in->size, end = off + len;
     struct workspace *w = t->w;
-    if (!(mode & FALLOC_FL_PUNCH_HOLE) && w->rec.quota_bytes && w->rec.units * UNIT + len > w->rec.quota_bytes)
-        return -EDQUOT;
+    uint64_t need = 0;
+    if (!(mode & FALLOC_FL_PUNCH_HOLE) && w->rec.quota_bytes)
+        r = holes_in(w, ino, off, end, &need);
+    if (r == 0 && need && txn_over_quota(t, need))
+        r = -EDQUOT;
+    if (r < 0)
+        return r;
     if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) && off < size)
         r = content_zero(t, ino, in, off, (end < size ? end : size) - off);
     if (r == 0 && !(mode & FALLOC_FL_KEEP_SIZE) && end > size)

@@ -139,7 +139,7 @@ static int rename_checked(struct txn *t, uint64_t from_dir, const char *from_nam
         return -ENOENT;
     if (flags & RENAME_NOREPLACE && to.there)
         return -EEXIST;
-    if (flags & RENAME_WHITEOUT && t->w->rec.quota_inodes && t->w->rec.inodes >= t->w->rec.quota_inodes)
+    if (flags & RENAME_WHITEOUT && ws_inodes_full(t->w))
         return -EDQUOT;
     if (inode_is_dir(from.in) && from_dir != to_dir && (r = check_no_loop(t->w, from.at.ino, to_dir)) < 0)
         return r;

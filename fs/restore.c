@@ -50,6 +50,19 @@ static int count_change(void *arg, const struct diff_entry *e)
     return 0;
 }
 
+/* A state may be another workspace's, and larger than this one's quota. What is not larger than what is there is let through. */
+static int whole_fits(struct store *s, struct workspace *w, struct view *v)
+{
+    pthread_rwlock_rdlock(&s->view_lock);
+    struct base_rec to = v->rec;
+    pthread_rwlock_unlock(&s->view_lock);
+    pthread_mutex_lock(&w->lock);
+    const struct ws_rec *rec = &w->rec;
+    bool over = (rec->quota_bytes && to.units > rec->quota_bytes / UNIT && to.units > rec->units) || (rec->quota_inodes && to.inodes > rec->quota_inodes && to.inodes > rec->inodes);
+    pthread_mutex_unlock(&w->lock);
+    return over ? -EDQUOT : 0;
+}
+
 static int restore_whole(struct store *s, struct workspace *w, struct view *v, const struct snap_rec *to, struct restore_report *rep)
 {
     struct snapshot_args a = { .cause = SNAP_RESTORE, .message = "before restore" };
@@ -57,7 +70,10 @@ static int restore_whole(struct store *s, struct workspace *w, struct view *v, c
     struct diff_opts times = { .times = true };
     struct view *old = NULL;
     struct mount *m = mount_of(w);
-    int r = before ? verb_snapshot(s, w, &a, before, NULL) : -ENOMEM;
+    int r = before ? whole_fits(s, w, v) : -ENOMEM;
+
+    if (!r)
+        r = verb_snapshot(s, w, &a, before, NULL);
 
     if (!r) {
         memcpy(rep->before, before->id, sizeof rep->before);

@@ -214,7 +214,7 @@ static int fork_from_ws(struct fork_plan *p, const char *id, struct snapshot_tim
 static int fork_from_snap(struct fork_plan *p, const struct snap_rec *snap)
 {
     struct store *s = p->store;
-    struct ws_rec from = { .kind = snap->kind };
+    struct ws_rec from = { .kind = snap->kind }, of;
     struct batch *b;
     struct view *v;
     int r = snap_view(s, snap, &v);
@@ -222,6 +222,10 @@ static int fork_from_snap(struct fork_plan *p, const struct snap_rec *snap)
     if (r < 0)
         return r;
     take_state(s, v, &from);
+    if (ws_rec_get(s->meta, snap->ws_id, &of) == 0) {      /* the quota is the workspace's, whichever of its states is forked */
+        from.quota_bytes = of.quota_bytes;
+        from.quota_inodes = of.quota_inodes;
+    }
     b = batch_new();
     if (b) {
         fork_fill(p, b, &from, snap->id);

@@ -42,6 +42,7 @@ struct check {
     uint64_t ino, entries, last_cookie;
     struct inode in;
     bool have, has_body, has_symlink, has_xattr, has_extent;
+    uint64_t xattr_bytes;
     uint32_t subdirs;
 };
 
@@ -187,7 +188,8 @@ static int end_group(struct check *c)
         return 0;
     c->have = false;
     c->counts.inodes++;
-    c->counts.units += in->units;
+    c->counts.units += inode_charge(in);
+    c->counts.data_units += in->units;
     if (c->ino < INO_IMPORT && c->ino >= c->counts.next_ino)
         c->counts.next_ino = c->ino + 1;
     if (in->nlink == 0)
@@ -196,6 +198,8 @@ static int end_group(struct check *c)
         r = problem(c, c->ino, "the directory's size is not its number of entries");
     if (r == 0 && S_ISLNK(in->mode) != c->has_symlink)
         r = problem(c, c->ino, c->has_symlink ? "it has a link target and is no symbolic link" : "the symbolic link has no target");
+    if (r == 0 && in->xattr_bytes && in->xattr_bytes != c->xattr_bytes)
+        r = problem(c, c->ino, "the count of bytes of its extended attributes is wrong");
     if (r == 0 && !(in->flags & INODE_XATTRS) != !c->has_xattr)
         r = problem(c, c->ino, "its flag for extended attributes is wrong");
     if (r == 0)
@@ -220,7 +224,7 @@ static int begin_group(struct check *c, uint64_t ino, const uint8_t *val, uint32
     c->in = in;
     c->have = true;
     c->has_body = c->has_symlink = c->has_xattr = c->has_extent = false;
-    c->entries = c->last_cookie = 0;
+    c->entries = c->last_cookie = c->xattr_bytes = 0;
     c->subdirs = 0;
     return 0;
 }
@@ -328,6 +332,7 @@ static int check_entry(struct check *c, const struct node_entry *e)
         return check_symlink(c, e->val, e->val_len);
     case KEY_XATTR:
         c->has_xattr = true;
+        c->xattr_bytes += e->key_len - 9u + e->val_len;
         return e->val_len <= XATTR_VALUE_MAX ? 0 : problem(c, ino, "an extended attribute of it is too long");
     case KEY_LINK:
         if (inode_is_dir(&c->in) || e->val_len)

@@ -260,7 +260,7 @@ static void sum_leaf(const struct sizes *z, const struct node *n, struct node_va
         } else if (e->key_len == 9 && key_kind_of(e->key) == KEY_INODE && inode_decode(e->val, e->val_len, &in) == 0) {
             v->dirs += inode_is_dir(&in);
             v->files += !inode_is_dir(&in);
-            v->logical += in.units * UNIT;
+            v->logical += inode_charge(&in) * UNIT;
         }
     }
 }

@@ -135,6 +135,77 @@ static int drop_one(void *arg, uint64_t ino)
     return 0;
 }
 
+/* What the view has of an inode with names; zeros if nothing. */
+static int inode_below(struct workspace *w, uint64_t ino, struct inode *ret)
+{
+    struct key k = key_simple(ino, KEY_INODE);
+    struct view_val val;
+    int r = view_get_key(w->view, k.b, k.len, &val);
+
+    *ret = (struct inode){ 0 };
+    if (r <= 0)
+        return r;
+    r = inode_decode(val.v.p, val.v.n, ret);
+    view_val_done(&val);
+    return r;
+}
+
+/* One inode that the live layer says something of: what it adds to the counts of the view. A file's own count is of the view as it was then. */
+static int count_one(struct workspace *w, const struct map_entry *e, struct inode *in, uint64_t *units, uint64_t *inodes)
+{
+    uint64_t ino = key_ino(e->key);
+    struct inode below;
+    int r = inode_below(w, ino, &below);
+
+    *in = (struct inode){ 0 };
+    if (r == 0 && !e->tombstone)
+        r = inode_decode(e->val, e->val_len, in);
+    if (r == 0 && in->nlink && inode_is_reg(in) && below.nlink && below.units != in->units)
+        r = content_units(w, ino, &in->units);
+    if (r < 0)
+        return r;
+    *units += (in->nlink ? inode_charge(in) : 0) - (below.nlink ? inode_charge(&below) : 0);
+    *inodes += (uint64_t)(in->nlink != 0) - (uint64_t)(below.nlink != 0);
+    return 0;
+}
+
+/* The counters, anew: while nobody had the workspace open its view may have been folded, and then counts other units than it did. */
+static int count_anew(struct workspace *w)
+{
+    struct map_iter it;
+    struct inode in, old;
+    uint8_t none = 0, bytes[INODE_BYTES];
+    int r = 0;
+
+    pthread_rwlock_rdlock(&w->store->view_lock);
+    uint64_t units = w->view->rec.units, inodes = w->view->rec.inodes;
+    for (const struct map_entry *e = map_seek(w->live->map, &it, &none, 0); r == 0 && e; e = map_next(&it)) {
+        if (key_kind_of(e->key) != KEY_INODE)
+            continue;
+        r = count_one(w, e, &in, &units, &inodes);
+        if (r < 0 || e->tombstone || inode_decode(e->val, e->val_len, &old) < 0 || old.units == in.units)
+            continue;
+        struct key k = key_simple(key_ino(e->key), KEY_INODE);
+        inode_encode(&in, bytes);
+        r = ws_reserve(w, 1, 0);
+        if (r == 0) {
+            ws_put(w, &k, bytes, INODE_BYTES);
+            map_seek(w->live->map, &it, k.b, k.len);
+        }
+    }
+    pthread_rwlock_unlock(&w->store->view_lock);
+    if (r < 0 && r != -ENOMEM) {          /* damage: what the record says has to do */
+        log_warn("workspace=%s step=count err=%s", w->rec.id, errno_name(r));
+        return 0;
+    }
+    if (r == 0 && (w->rec.units != units || w->rec.inodes != inodes)) {
+        w->rec.units = units;
+        w->rec.inodes = inodes;
+        w->rec_dirty = true;
+    }
+    return r;
+}
+
 static int workspace_load(struct store *s, const char *id, struct workspace **ret)
 {
     struct workspace *w;
@@ -158,6 +229,8 @@ static int workspace_load(struct store *s, const char *id, struct workspace **re
         r = nlook_each(w->orphans, drop_one, w);
     if (r == 0)
         r = content_clear_tails(w);
+    if (r == 0)
+        r = count_anew(w);
     if (r < 0) {
         workspace_free(w);
         return r;
@@ -427,7 +500,7 @@ int txn_new_inode(struct txn *t, uint64_t want_ino, uint32_t mode, uint64_t *ret
     uint64_t ino = want_ino;
     struct timespec birth;
 
-    if (w->rec.quota_inodes && w->rec.inodes >= w->rec.quota_inodes)
+    if (ws_inodes_full(w))
         return -EDQUOT;
     if (want_ino) {
         while (ino_is_used(w, ino))
@@ -448,27 +521,55 @@ int txn_new_inode(struct txn *t, uint64_t want_ino, uint32_t mode, uint64_t *ret
     return 0;
 }
 
-bool txn_over_quota(const struct txn *t, uint64_t more)
+uint64_t ws_charged(const struct workspace *w)
 {
-    const struct ws_rec *rec = &t->w->rec;
-    uint64_t units = rec->units + more;
-
-    for (unsigned i = 0; i < t->count; i++)
-        if (t->e[i].in.nlink && t->e[i].old.nlink)
-            units += t->e[i].in.units - t->e[i].old.units;
-    return rec->quota_bytes && units * UNIT > rec->quota_bytes;
+    return w->rec.units + w->orphan_units;
 }
 
-static void account(struct workspace *w, const struct inode *old, const struct inode *in)
+bool ws_inodes_full(const struct workspace *w)
 {
-    if (old->nlink) {
-        w->rec.inodes--;
-        w->rec.units -= old->units < w->rec.units ? old->units : w->rec.units;
+    return w->rec.quota_inodes && w->rec.inodes + w->orphan_inodes >= w->rec.quota_inodes;
+}
+
+static uint64_t charge_before(const struct txn_inode *e)
+{
+    return e->fresh ? 0 : inode_charge(&e->old);
+}
+
+bool txn_over_quota(const struct txn *t, uint64_t more)
+{
+    const struct workspace *w = t->w;
+    int64_t by = (int64_t)more;
+
+    if (!w->rec.quota_bytes)
+        return false;
+    for (unsigned i = 0; i < t->count; i++)
+        by += (int64_t)(inode_charge(&t->e[i].in) - charge_before(&t->e[i]));
+    return by > 0 && ws_charged(w) + (uint64_t)by > w->rec.quota_bytes / UNIT;
+}
+
+static uint64_t less(uint64_t n, uint64_t by)
+{
+    return by < n ? n - by : 0;
+}
+
+/* One inode with names, or one without that the kernel refers to. */
+static void account(struct workspace *w, const struct txn_inode *e)
+{
+    if (e->old.nlink) {
+        w->rec.inodes = less(w->rec.inodes, 1);
+        w->rec.units = less(w->rec.units, inode_charge(&e->old));
     }
-    if (in->nlink) {
+    if (e->in.nlink) {
         w->rec.inodes++;
-        w->rec.units += in->units;
+        w->rec.units += inode_charge(&e->in);
     }
+    if (e->in.nlink == 0 && (e->old.nlink || e->fresh))
+        orphan_add(w, e->ino, &e->in);
+    else if (e->in.nlink && !e->old.nlink && !e->fresh)
+        orphan_gone(w, e->ino, &e->old);
+    else if (!e->in.nlink)
+        w->orphan_units = less(w->orphan_units, inode_charge(&e->old)) + inode_charge(&e->in);
 }
 
 void txn_commit(struct txn *t)
@@ -485,13 +586,9 @@ void txn_commit(struct txn *t)
         if (!e->fresh && !memcmp(bytes, before, INODE_BYTES))
             continue;
         ws_put(w, &k, bytes, INODE_BYTES);
-        account(w, &e->old, &e->in);
-        if (e->old.nlink != e->in.nlink || e->old.units != e->in.units)
+        if (e->old.nlink != e->in.nlink || charge_before(e) != inode_charge(&e->in))
             w->rec_dirty = true;
-        if (e->in.nlink == 0 && (e->old.nlink || e->fresh))
-            orphan_add(w, e->ino);
-        else if (e->in.nlink && !e->old.nlink && !e->fresh)
-            nlook_sub(w->orphans, e->ino, 1);
+        account(w, e);
     }
     ws_changed(w, t->times_only);
     ws_unlock(w);

@@ -27,6 +27,7 @@ struct workspace {
     struct segment *seg;                  /* live segment, NULL until first data */
     struct nlook *nlook;                  /* kernel lookup counts */
     struct nlook *orphans;                /* inodes without links that the kernel still refers to */
+    uint64_t orphan_inodes, orphan_units; /* of these: what they count for in the quotas. Not in rec: no state that is kept has them */
     bool times_only;                      /* nothing but file times changed since the last commit */
     struct resv { uint64_t ino, slot, unit; uint32_t cap; } resv[64];   /* space set aside for slots being filled; forgotten at will */
     bool rec_dirty;                       /* counters changed since the last commit */
@@ -107,7 +108,8 @@ int ws_setxattr(struct workspace *w, uint64_t ino, const char *name, const uint8
 int ws_listxattr(struct workspace *w, uint64_t ino, char *out, size_t out_size, size_t *ret_len);
 int ws_removexattr(struct workspace *w, uint64_t ino, const char *name);
 int ws_fsync(struct workspace *w, uint64_t ino, bool datasync);
-struct ws_statfs { uint64_t bytes_total, bytes_free, inodes_total, inodes_free; };
+/* bytes_avail: bytes_free, or what the disk has left if that is less. */
+struct ws_statfs { uint64_t bytes_total, bytes_free, bytes_avail, inodes_total, inodes_free; };
 int ws_statfs(struct workspace *w, struct ws_statfs *ret);
 /* Resolves a path by components from the root, no symlink followed ("" and "/" = root; ".." refused -EINVAL). */
 int ws_path(struct workspace *w, const char *path, uint64_t *ret_ino, struct inode *ret);

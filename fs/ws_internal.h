@@ -40,8 +40,11 @@ int txn_begin_gated(struct txn *t, struct workspace *w, size_t bytes);
 int txn_inode(struct txn *t, uint64_t ino, struct inode **ret);
 /* A new inode: number, zeroed record with times and mode set. -EDQUOT, -ENOSPC. */
 int txn_new_inode(struct txn *t, uint64_t want_ino, uint32_t mode, uint64_t *ret_ino, struct inode **ret);
-/* True if this many units more than the transaction has so far would go over the workspace's quota. */
+/* True if what the transaction has so far, and this many units more, takes something and does not fit into the workspace's quota. What frees or
+ * leaves things as they are is always let through. To be asked before the first put. */
 bool txn_over_quota(const struct txn *t, uint64_t more);
+uint64_t ws_charged(const struct workspace *w);                                  /* units in use, those of inodes without links too */
+bool ws_inodes_full(const struct workspace *w);
 /* Writes what changed, keeps the counters, handles inodes that lost their last link, unlocks. */
 void txn_commit(struct txn *t);
 void txn_abort(struct txn *t);                                                   /* unlocks; the changes in place are dropped */
@@ -82,11 +85,14 @@ int content_clear_tail(struct workspace *w, uint64_t ino, const struct inode *in
 int content_zero(struct txn *t, uint64_t ino, struct inode *in, uint64_t off, uint64_t len);
 /* If the content is a BODY, moves it into slot 0. Within a transaction. 1 if it did, 0 if there was nothing to do. */
 int content_unfold_body(struct txn *t, uint64_t ino, struct inode *in);
+/* Units that hold data, counted anew: goes through all slots. */
+int content_units(struct workspace *w, uint64_t ino, uint64_t *ret);
 int live_segment(struct workspace *w);                                           /* makes w->seg; ws_lock held */
 int alloc_units(struct workspace *w, uint64_t ino, uint64_t slot, unsigned unit, unsigned count, uint64_t *ret_unit);
 
 /* --- inodes without links --- */
-void orphan_add(struct workspace *w, uint64_t ino);                              /* or drops it at once if nobody refers to it */
+void orphan_add(struct workspace *w, uint64_t ino, const struct inode *in);      /* or drops it at once if nobody refers to it */
+void orphan_gone(struct workspace *w, uint64_t ino, const struct inode *in);     /* it got a name, or is about to be dropped */
 void inode_drop(struct workspace *w, uint64_t ino);                              /* tombstone, space given back */
 /* Makes the live layer alone hold all of the inode: for one that gets a name, as a fold of a layer where it had none leaves it out. May reserve. */
 int orphan_carry(struct workspace *w, uint64_t ino);

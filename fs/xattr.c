@@ -101,22 +101,26 @@ static int any_name(void *arg, const uint8_t *key, size_t key_len, const uint8_t
 }
 
 /* Removes an attribute that is there and keeps the inode's flag true. */
-static int drop_key(struct workspace *w, uint64_t ino, struct inode *in, const struct key *k)
+static int drop_key(struct workspace *w, uint64_t ino, struct inode *in, const struct key *k, uint32_t bytes)
 {
     struct key from = key_simple(ino, KEY_XATTR), to = key_simple(ino, KEY_XATTR + 1);
 
     ws_del(w, k);
+    in->xattr_bytes -= bytes < in->xattr_bytes ? bytes : in->xattr_bytes;
     int r = ws_each(w, &from, &to, any_name, NULL);
     if (r == 0)
-        in->flags &= ~(uint64_t)INODE_XATTRS;
+        in->flags &= ~(uint32_t)INODE_XATTRS;
+    if (!in->flags)
+        in->xattr_bytes = 0;
     return r < 0 ? r : 0;
 }
 
-static int has_key(struct workspace *w, const struct key *k, const struct inode *in)
+static int key_size(struct workspace *w, const struct key *k, const struct inode *in, uint32_t *ret_bytes)
 {
     struct view_val val;
     int r = in->flags & INODE_XATTRS ? ws_get(w, k, &val) : 0;
 
+    *ret_bytes = r > 0 ? (uint32_t)(k->len - 9u + val.v.n) : 0;
     if (r > 0)
         view_val_done(&val);
     return r;
@@ -125,9 +129,10 @@ static int has_key(struct workspace *w, const struct key *k, const struct inode 
 int ws_drop_caps(struct workspace *w, uint64_t ino, struct inode *in)
 {
     struct key k = xattr_key(ino, CAPS);
-    int r = has_key(w, &k, in);
+    uint32_t bytes;
+    int r = key_size(w, &k, in, &bytes);
 
-    return r > 0 ? drop_key(w, ino, in, &k) : r;
+    return r > 0 ? drop_key(w, ino, in, &k, bytes) : r;
 }
 
 /* 1: the ACL says no more than the mode and is not to be stored. */
@@ -162,7 +167,8 @@ static int set_checked(struct txn *t, uint64_t ino, const char *name, const uint
         return r;
     if (starts(name, "user.") && !inode_is_reg(in) && !inode_is_dir(in))
         return -EPERM;
-    int there = has_key(t->w, &k, in);
+    uint32_t bytes, now = (uint32_t)(k.len - 9u + len);
+    int there = key_size(t->w, &k, in, &bytes);
     if (there < 0)
         return there;
     if (there && flags & XATTR_CREATE)
@@ -172,10 +178,16 @@ static int set_checked(struct txn *t, uint64_t ino, const char *name, const uint
     if (starts(name, "system.") && (drop = apply_acl(in, name, val, len, kill_sgid)) < 0)
         return drop;
     if (!drop) {
+        uint32_t others = in->xattr_bytes - (bytes < in->xattr_bytes ? bytes : in->xattr_bytes);
+        if (now > bytes && others + now > XATTRS_MAX)
+            return -ENOSPC;
+        in->xattr_bytes = others + now;
+        if (txn_over_quota(t, 0))
+            return -EDQUOT;
         ws_put(t->w, &k, val, len);
         in->flags |= INODE_XATTRS;
     } else if (there) {
-        r = drop_key(t->w, ino, in, &k);
+        r = drop_key(t->w, ino, in, &k, bytes);
     }
     in->ctime = t->now;
     return r;
@@ -204,6 +216,7 @@ int ws_setxattr(struct workspace *w, uint64_t ino, const char *name, const uint8
 int ws_removexattr(struct workspace *w, uint64_t ino, const char *name)
 {
     struct inode *in;
+    uint32_t bytes;
     struct txn t;
     int r = name_ok(name);
 
@@ -215,9 +228,9 @@ int ws_removexattr(struct workspace *w, uint64_t ino, const char *name)
         return r;
     r = txn_inode(&t, ino, &in);
     if (r == 0)
-        r = has_key(w, &k, in);
+        r = key_size(w, &k, in, &bytes);
     if (r > 0) {
-        r = drop_key(w, ino, in, &k);
+        r = drop_key(w, ino, in, &k, bytes);
         in->ctime = t.now;
     } else if (r == 0) {
         r = -ENODATA;

@@ -83,8 +83,6 @@ void imports_clean(struct store *s);
 void import_discard(struct store *s, const char *id);      /* one workspace made for an import, or for a merge */
 /* verbs_state.c */
 int call_workspace(struct call *c, const char *doing, const char *name, struct object *ret);     /* a workspace that verbs may take states of */
-/* 1 and the snapshot that the workspace stands on, if it is still in that state; 0: it has changed, or stands on none. */
-int unchanged_since(struct call *c, struct workspace *w, struct snap_rec *ret);
 json_t *inode_json(uint64_t ino, const struct inode *in);
 
 int verb_ping(struct call *c), verb_shutdown(struct call *c), verb_list(struct call *c), verb_show(struct call *c),
@@ -94,5 +92,5 @@ int verb_do_mount(struct call *c), verb_mounts(struct call *c), verb_wait_gone(s
 int verb_do_snapshot(struct call *c), verb_do_fork(struct call *c), verb_do_restore(struct call *c), verb_do_diff(struct call *c);
 int verb_do_tree(struct call *c), verb_do_read(struct call *c);
 int verb_do_import(struct call *c), verb_do_import_archive(struct call *c), verb_do_export(struct call *c);
-int verb_do_merge(struct call *c);
+int verb_do_merge(struct call *c), verb_do_auto(struct call *c);
 int verb_do_gc(struct call *c), verb_do_stats(struct call *c), verb_do_fsck(struct call *c), verb_do_scrub(struct call *c);

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "snapshotd/history.h"
 #include "snapshotd/mounts.h"
 #include "snapshotd/template.h"
 
@@ -15,6 +16,7 @@ struct daemon {
     struct store *store;
     struct mounts mounts;
     struct template template;
+    struct history history;
     uint64_t started_ns;
     bool had_format;                      /* the store was there before */
 
@@ -32,6 +34,9 @@ struct daemon {
 /* Asks the process to end; from any thread. */
 void daemon_stop(struct daemon *d);
 bool daemon_stopping(struct daemon *d);
+
+/* verbs_history.c: how history brings in what a mount holds; arg is the daemon. */
+extern const struct history_ops history_mounts;
 
 /* listener.c: accepts until daemon_stop(), a signal from signal_fd, or idle_exit_s without peers and mounts (0 = never). */
 void listener_run(struct daemon *d, int listen_fd, int signal_fd, unsigned idle_exit_s);

@@ -228,6 +228,7 @@ static int daemon_init(struct daemon *d, const char *store)
 /* Everything is put away in order; what will not end in time is left behind, for the store is made to be left at any moment. */
 static void finish(struct daemon *d)
 {
+    history_stop(&d->history);
     bool clean = peers_finish(d, PEERS_FINISH_S);
 
     if (!clean)
@@ -278,6 +279,8 @@ static int serve(struct options *o, int ready)
         close(ready);
     }
     notify_systemd("READY=1");
+    if ((r = history_start(&d.history, d.store, &history_mounts, &d)))
+        log_error("step=history_start err=%s what=\"no automatic snapshots\"", errno_name(r));
     listener_run(&d, listen_fd, signal_fd, o->idle_exit_s);
     notify_systemd("STOPPING=1");
     /* New clients find no socket, and start a daemon of their own, which waits for the store's lock to be free. */

@@ -87,7 +87,7 @@ static int fix_state(struct merging *m, const struct object *o, const char *name
         return call_errno(m->c, r, "merge", name);
     if ((r = call_flush(m->c, "merge", &o->ws, &f)))
         return r;
-    r = unchanged_since(m->c, w, ret);
+    r = history_unchanged(m->c->store, w, ret);
     if (r == 0)
         r = verb_snapshot(m->c->store, w, &a, ret, NULL);
     else if (r > 0)

@@ -398,6 +398,7 @@ int verb_do_label(struct call *c)
     json_object_foreach(set, key, v)
         ch[n++] = (struct label_change){ key, json_string_value(v) };
     r = verb_label(c->store, &o, ch, n);
+    history_wake(&c->d->history);         /* perhaps a date, or a pin that is gone */
     if (!r)
         r = object_find(c->store, object_id(&o), &o);
     if (r)

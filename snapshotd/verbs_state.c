@@ -40,23 +40,6 @@ static json_t *whole_timing(struct snapshot_timing *t, const struct flushing *f,
     return timing_json(t);
 }
 
-/* 1 and the snapshot that the workspace stands on, if it is still in that state; 0: it has changed, or stands on none. */
-int unchanged_since(struct call *c, struct workspace *w, struct snap_rec *ret)
-{
-    _cleanup_(view_unref_p) struct view *v = NULL;
-    struct object o;
-
-    int r = object_find(c->store, w->rec.id, &o);
-    if (!r)
-        r = object_view(c->store, &o, &v);
-    if (!r)
-        r = object_find(c->store, o.ws.id, &o);
-    if (r || !o.ws.parent_snap[0])
-        return r;
-    r = snap_rec_get(c->store->meta, o.ws.parent_snap, ret);
-    return r == -ENOENT ? 0 : r ? r : ret->base == v->rec.id;
-}
-
 int verb_do_snapshot(struct call *c)
 {
     _cleanup_(workspace_unref_p) struct workspace *w = NULL;
@@ -90,7 +73,7 @@ int verb_do_snapshot(struct call *c)
         return call_errno(c, r, "snapshot", name);
     if ((r = call_flush(c, "snapshot", &o.ws, &f)))
         return r;
-    r = if_changed ? unchanged_since(c, w, &s) : 0;
+    r = if_changed ? history_unchanged(c->store, w, &s) : 0;
     if (r) {
         mounts_flush_end(&f);
         if (r < 0)
@@ -111,6 +94,8 @@ int verb_do_snapshot(struct call *c)
         return call_name_errno(c, r, "name the snapshot", snap_name);
     if (r)
         return call_errno(c, r, "snapshot", name);
+    if (lab.count)
+        history_wake(&c->d->history);     /* perhaps it has a date */
     c->result = snap_json(c, &s);
     json_object_set_new(c->result, "timing", whole_timing(&t, &f, began));
     return 0;
@@ -202,38 +187,60 @@ int verb_do_fork(struct call *c)
 
 /* --- restore --- */
 
+static int restore_target(struct call *c, const struct object *o, const char *name, const char *to, struct snap_rec *ret)
+{
+    struct object s;
+    int r;
+
+    if (!to) {
+        r = history_before(c->store, o->ws.id, ret);
+        return r == -ENOENT ? call_fail(c, r, "not_found", "cannot undo in '%s': it was never restored as a whole or merged into, or the snapshot of the state before was removed; "
+                                        "`coppice log %s` shows what it can be restored to", name, name)
+             : r ? call_errno(c, r, "restore", name) : 0;
+    }
+    r = call_object(c, "restore to", to, &s);
+    if (!r && !object_is_snapshot(&s))
+        r = call_fail(c, -EINVAL, "invalid", "cannot restore to '%s': it is a workspace; name a snapshot (`coppice log %s` shows them)", to, name);
+    if (!r)
+        *ret = s.snap;
+    return r;
+}
+
 int verb_do_restore(struct call *c)
 {
     _cleanup_(workspace_unref_p) struct workspace *w = NULL;
     _cleanup_(paths_fini) struct paths p = { 0 };
     struct flushing f = { .dir_fd = -1 };
     struct restore_report rep = { 0 };
-    const char *name, *to;
+    const char *name, *to = NULL;
     json_t *paths = NULL;
-    struct object o, s;
+    struct snap_rec s;
+    struct object o;
+    int undo = 0;
 
-    int r = call_args(c, ",s:s,s:s,s?o", "object", &name, "to", &to, "paths", &paths);
+    int r = call_args(c, ",s:s,s?s,s?o,s?b", "object", &name, "to", &to, "paths", &paths, "undo", &undo);
+    if (!r && undo == (to != NULL))
+        r = call_bad(c, "give either to or undo");
+    if (!r && undo && json_array_size(paths))
+        r = call_bad(c, "undo is of the whole tree: without paths");
     if (!r)
         r = call_paths(c, paths, &p);
     if (!r)
         r = call_workspace(c, "restore", name, &o);
     if (!r)
-        r = call_object(c, "restore to", to, &s);
+        r = restore_target(c, &o, name, to, &s);
     if (r)
         return r;
-    if (!object_is_snapshot(&s))
-        return call_fail(c, -EINVAL, "invalid", "cannot restore to '%s': it is a workspace; name a snapshot (`coppice log %s` shows them)",
-                         to, name);
     r = workspace_open(c->store, o.ws.id, &w);
     if (r)
         return call_errno(c, r, "restore", name);
     if ((r = call_flush(c, "restore", &o.ws, &f)))
         return r;
-    r = verb_restore(c->store, w, &s.snap, (const char *const *)p.v, p.n, &rep);
+    r = verb_restore(c->store, w, &s, (const char *const *)p.v, p.n, &rep);
     mounts_flush_end(&f);
     if (r)
         return call_errno(c, r, "restore", name);
-    c->result = json_pack("{s:s,s:s,s:I,s:o}", "id", o.ws.id, "to", s.snap.id, "changed", (json_int_t)rep.changed,
+    c->result = json_pack("{s:s,s:s,s:I,s:o}", "id", o.ws.id, "to", s.id, "changed", (json_int_t)rep.changed,
                           "before", rep.before[0] ? json_string(rep.before) : json_null());
     return 0;
 }

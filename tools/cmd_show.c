@@ -41,6 +41,7 @@ static void print_object(const json_t *o)
     line("message", field_str(o, "message"));
     line("parent", field_str(o, "parent"));
     line("stands on", field_str(o, "snapshot"));
+    line("automatic", field_str(json_object_get(o, "labels"), "coppice.auto"));
     line("labels", labels);
     line("root", field_str(o, "root"));
     json_array_foreach(json_object_get(o, "mounts"), i, m)

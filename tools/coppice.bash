@@ -71,11 +71,11 @@ _coppice() {
             up) options="--listen --listen-any --no-tcp --store-only --secret-key --upstream-roots --resolver --domain" ;;
             mount) options="-o" ;;
             umount) options="--lazy" ;;
-            snapshot) options="-m --message --label" ;;
+            snapshot) options="-m --message --label --auto" ;;
             fork) options="-n" ;;
             log) options="--graph" ;;
             diff) options="--stat --name-status --patch --times -z" ;;
-            restore) options="--to" ;;
+            restore) options="--to --undo" ;;
             merge) options="--into --base --dry-run --ours --theirs --take-ours --take-theirs --markers --message" ;;
             rm) options="--with-snapshots --force" ;;
             label) options="--remove" ;;

@@ -16,7 +16,7 @@ const struct command commands[] = {
       "unless --from or --bare says otherwise.\n"
       "  --from OBJECT   begin with the state of a snapshot or workspace, and be of its kind; host: the built-in template\n"
       "  --bare          a plain tree; a sandbox shows it at /workspace\n"
-      "  --quota BYTES   limit of its private bytes (k, M, G, T)\n  --inodes N      limit of its inodes\n" },
+      "  --quota BYTES   limit of the bytes of all that is in it, shared with others or not (k, M, G, T)\n  --inodes N      limit of its inodes\n" },
     { "import", cmd_import, "SOURCE WS [--at PATH] [--kind root] [-m TEXT] [--cross-mounts]",
       "Make a workspace of a directory, a tar or a coppice archive; prints its id.",
       "SOURCE is a directory, a tar (plain, gz, bz2, xz, zst, lz4), an archive of `coppice export`, or - for standard input.\n"
@@ -28,7 +28,10 @@ const struct command commands[] = {
       "  -o OPTIONS  ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic,uid_base=N; nosuid and nodev are the default\n" },
     { "umount", cmd_umount, "OBJECT or DIR [--lazy]", "Detach it; returns when all its changes are stored.",
       "  --lazy  at once, also while programs use it, and without waiting for them\n" },
-    { "snapshot", cmd_snapshot, "WS [NAME] [-m TEXT] [--label K=V]...", "Keep the present state of a workspace; prints the id.", "" },
+    { "snapshot", cmd_snapshot, "WS [NAME] [-m TEXT] [--label K=V]... | WS --auto POLICY", "Keep the present state of a workspace; prints the id.",
+      "  --label K=V    pin=true or keep=...: retention leaves it; expires=DATE or DURATION: it goes then\n"
+      "  --auto POLICY  from now on one every so often if anything changed, and which of these to keep:\n"
+      "                 every=10m,keep-last=12,hourly=24,daily=7,weekly=4 (m, h, d, w); off ends it\n" },
     { "fork", cmd_fork, "SOURCE NAME [-n N]", "Make a workspace from a workspace's present state or a snapshot; prints ids.",
       "  -n N   N workspaces NAME-1 .. NAME-N, all from one state\n" },
     { "list", cmd_list, "[--all]", "Show workspaces and snapshots.", "  -a, --all  also the built-in template and its snapshots\n" },
@@ -41,9 +44,10 @@ const struct command commands[] = {
       "  --stat         files and how many lines changed\n  -p, --patch    unified diff, as git's\n"
       "  --times        also what differs only in its modification time\n"
       "  -z             names as they are, ended by NUL (with --name-status)\n" },
-    { "restore", cmd_restore, "WS --to SNAPSHOT [PATH...]",
+    { "restore", cmd_restore, "WS --to SNAPSHOT [PATH...] | WS --undo",
       "Make a workspace, or paths in it, as they are in a snapshot; live mounts see it.",
-      "The state before is kept as a snapshot when the whole tree is restored.\n" },
+      "The state before is kept as a snapshot when the whole tree is restored.\n"
+      "  --undo  go back to before the last whole restore or merge; once more does it again\n" },
     { "merge", cmd_merge, "SOURCE... --into WS [--base SNAPSHOT] [--dry-run] [--ours | --theirs] [--take-ours PATH]... [--take-theirs PATH]... [--markers] [-m TEXT]",
       "Do to a workspace what others did since they parted; all or nothing, live mounts see it.",
       "  --base SNAPSHOT     what both come from (default: the latest snapshot in both lines)\n  -n, --dry-run       only tell\n"

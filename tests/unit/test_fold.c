@@ -329,7 +329,13 @@ static void assert_tree_canonical(struct view *v, const struct model *m)
             tree_val_done(&val);
         }
     }
-    assert_int_equal(v->rec.units, units);
+    struct key root = key_simple(INO_ROOT, KEY_INODE);
+    struct tree_val rv = { 0 };
+    struct inode rin;
+    assert_int_equal(tree_get(st->nodes, &v->rec.root, root.b, root.len, &rv), 1);
+    assert_int_equal(inode_decode(rv.p, rv.n, &rin), 0);
+    tree_val_done(&rv);
+    assert_int_equal(v->rec.units, units + inode_charge(&rin));       /* the names */
     tree_cursor_init(&cur, st->nodes, &v->rec.root);
     for (r = tree_cursor_seek(&cur, "", 0); r > 0; r = tree_cursor_next(&cur)) {
         const struct node_entry *e = tree_cursor_entry(&cur);

@@ -442,11 +442,11 @@ static void usage_tells_shared_from_private(void **state)
     assert_int_equal(usage_of("w")->private_bytes, 0);
     assert_int_equal(usage_of("w")->shared_bytes, 1 << 20);
     assert_int_equal(usage_of("w@s")->shared_bytes, 1 << 20);
-    assert_int_equal(usage_of("w@s")->logical_bytes, 1 << 20);
+    assert_int_equal(usage_of("w@s")->logical_bytes, UNIT + (1 << 20));
     assert_true(usage_of("w@s")->is_snapshot);
     assert_int_equal(usage_of("fork@t")->shared_bytes, 3 << 19);
     assert_int_equal(usage_of("fork")->private_bytes, 1 << 18);
-    assert_int_equal(usage_of("fork")->logical_bytes, (1 << 20) + (1 << 19) + (1 << 18));
+    assert_int_equal(usage_of("fork")->logical_bytes, UNIT + (1 << 20) + (1 << 19) + (1 << 18));
     assert_int_equal(usage_of("fork")->files, 3);
     assert_int_equal(usage_of("fork")->dirs, 1);
     assert_int_equal(remove_object("fork@t", false), 0);

@@ -377,7 +377,7 @@ static void a_quota_is_kept(void **state)
     struct inode in;
     uint64_t ino;
 
-    assert_int_equal(verb_create(f->s, &(struct create_args){ .name = "q", .kind = WS_BARE, .quota_bytes = 2 << 20, .quota_inodes = 3 }, &rec), 0);
+    assert_int_equal(verb_create(f->s, &(struct create_args){ .name = "q", .kind = WS_BARE, .quota_bytes = (2 << 20) + UNIT /* names */, .quota_inodes = 3 }, &rec), 0);
     assert_int_equal(workspace_open(f->s, rec.id, &q), 0);
     assert_int_equal(ws_create(q, INO_ROOT, "a", S_IFREG, 0, NULL, &root_cred, 0, true, &ino, &in), 0);
     memset(data, 1, sizeof data);
@@ -535,7 +535,7 @@ static void small_files_and_shared_units_count_for_the_quota(void **state)
     struct inode in;
     uint64_t a, b, c, done;
 
-    assert_int_equal(verb_create(f->s, &(struct create_args){ .name = "q2", .kind = WS_BARE, .quota_bytes = 2 << 20 }, &rec), 0);
+    assert_int_equal(verb_create(f->s, &(struct create_args){ .name = "q2", .kind = WS_BARE, .quota_bytes = (2 << 20) + UNIT /* names */ }, &rec), 0);
     assert_int_equal(workspace_open(f->s, rec.id, &q), 0);
     assert_int_equal(ws_create(q, INO_ROOT, "a", S_IFREG, 0, NULL, &root_cred, 0, true, &a, &in), 0);
     assert_int_equal(ws_create(q, INO_ROOT, "b", S_IFREG, 0, NULL, &root_cred, 0, true, &b, &in), 0);
