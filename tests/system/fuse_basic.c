@@ -31,6 +31,7 @@
 #include "fs/store.h"
 #include "fs/verbs.h"
 #include "fs/workspace.h"
+#include "tests/lib/transport.h"
 
 struct box {                              /* one mounted workspace */
     struct workspace *ws;
@@ -53,13 +54,19 @@ static void on_gone(void *arg, struct mount *m)
     sem_post(&b->gone);
 }
 
+static enum mount_transport transport;
+
 static void box_mount(struct box *b, const struct mount_opts *o)
 {
+    struct mount_opts opts = *o;
     int mfd;
+
+    opts.transport = transport;
 
     sem_init(&b->gone, 0, 0);
     b->gone_count = 0;
-    assert_int_equal(mount_new(pool, b->ws, o, on_gone, b, &b->m, &mfd), 0);
+    assert_int_equal(mount_new(pool, b->ws, &opts, on_gone, b, &b->m, &mfd), 0);
+    assert_int_equal(mount_transport(b->m), transport);
     assert_int_equal(move_mount(mfd, "", AT_FDCWD, b->dir, MOVE_MOUNT_F_EMPTY_PATH), 0);
     close(mfd);
 }
@@ -849,6 +856,7 @@ int main(void)
         printf("skipped: needs root and /dev/fuse\n");
         return 77;
     }
+    transport = test_transport();
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
