@@ -26,7 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { SQ_SIZE = 128, CQ_SIZE = 1024, IDLE_S = 1 };
+enum { SQ_SIZE = 128, CQ_SIZE = 8192, IDLE_S = 1 };
 
 void ring_wake(struct ring *r)
 {
@@ -225,7 +225,7 @@ static bool run_held(struct ring *r, struct mount *m)
 
 static bool is_end(int res)
 {
-    return res == -ENOTCONN || res == -ECONNABORTED || res == -ENODEV || res == -ENOENT;
+    return res == -ENOTCONN || res == -ECONNABORTED || res == -ENODEV;
 }
 
 /* The kernel is done with the entry: unmounted, or aborted, or (never seen) broken. */
