@@ -303,7 +303,6 @@ void mount_ring_free(struct mount *m)
         return;
     munmap(m->ring->mem, m->ring->mem_len);
     free(m->ring);
-    m->ring = NULL;
 }
 
 void ring_unlive(struct mount *m)
