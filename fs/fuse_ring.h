@@ -1,6 +1,7 @@
 /* What the fuse_ring*.c share: FUSE over io_uring. fuse_ring.c tells how it works. */
 #pragma once
 #include <liburing.h>
+#include <sched.h>
 #include "fs/fuse_pool.h"
 
 /* Of Linux 6.14; not in the headers of 6.1. */
@@ -82,6 +83,9 @@ struct rings {
     struct ring ring[];
 };
 
+/* --- fuse_ring_probe.c --- */
+/* The CPUs that need a thread: all that are online, since programs may run there. -EOPNOTSUPP: this process may not be on all of them. */
+int ring_cpus(cpu_set_t *ret_online, unsigned *ret_possible);
 /* --- fuse_ring.c --- */
 void *ring_main(void *arg);
 void ring_wake(struct ring *r);
