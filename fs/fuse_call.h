@@ -25,6 +25,7 @@ enum {
 /* Not in the headers of Linux 6.1. */
 enum { OP_SYNCFS = 50, OP_TMPFILE = 51, OP_STATX = 52, OP_COPY_FILE_RANGE_64 = 53 };
 
+struct ring_ent; struct mount_ring; struct rings;     /* fuse_ring.h */
 struct sync_waiter { struct sync_waiter *next; uint64_t unique; };
 
 struct mount {
@@ -44,6 +45,8 @@ struct mount {
     _Atomic unsigned watched;             /* threads that wait for requests to end */
     _Atomic bool inited;                  /* INIT was answered */
     bool second_root;                     /* ROOT_NODE is what was mounted; set by mount_new */
+    struct mount_ring *ring;              /* NULL: classic. Made before INIT, and then for good */
+    _Atomic bool ring_on;                 /* INIT agreed on it */
     _Atomic uint64_t background;          /* READs, and WRITEs from the kernel's cache, taken so far */
 
     pthread_mutex_t flush_lock;           /* one mount_flush at a time; outermost */
@@ -79,6 +82,8 @@ struct fuse_pool {
     bool stop, seeking;
     struct seek_job *seeks;
     pthread_t warden;
+    struct rings *rings;                  /* made with the first mount that wants them */
+    int jobfd;                            /* eventfd, edge-triggered: one thread is woken by each write */
 
     _Atomic unsigned idle;                /* workers in epoll_wait */
     _Atomic bool warden_up;
@@ -94,6 +99,7 @@ struct fuse_pool {
 struct fuse_call {
     struct mount *m;
     struct worker *w;
+    struct ring_ent *ent;                 /* where it came from, or NULL: the descriptor */
     const struct fuse_in_header *in;
     size_t len;                           /* bytes of the request, header included */
     uint8_t *out;                         /* FUSE_PAYLOAD bytes for the reply; overlaps the payload of a WRITE or SETXATTR */
@@ -137,6 +143,26 @@ int fuse_reply_raw(struct fuse_call *c, int err, const void *data, size_t n);
 int mount_send(struct mount *m, struct iovec *iov, int count);
 void mount_reply(struct mount *m, uint64_t unique, int err);
 int worker_session(struct worker *w);     /* makes the decoder */
+#define INIT_RING (1u << 9)               /* fuse_init_{in,out}.flags2 of Linux 6.14 */
+/* --- fuse_ring_mount.c, fuse_ring_hold.c, fuse_ring_job.c --- */
+/* Makes the rings if there are none. 0; -EOPNOTSUPP; -errno. */
+int rings_want(struct fuse_pool *p);
+void rings_free(struct rings *a);         /* NULL is fine; all mounts are gone */
+/* Buffers and entries, before INIT; then registers them, after it: requests wait until that is done. On errors cut the mount. */
+int mount_ring_new(struct mount *m);
+int mount_ring_start(struct mount *m);
+void mount_ring_free(struct mount *m);
+/* The answer to a request that came by ring, from any thread. False: it did not. */
+bool mount_ring_send(struct mount *m, struct iovec *iov, int count);
+void mount_ring_hold(struct mount *m, unsigned limit_ms);
+void mount_ring_release(struct mount *m);
+/* Returns when all that was taken from the kernel before is done. */
+void mount_ring_quiesce(struct mount *m, unsigned limit_ms);
+unsigned mount_ring_entries(const struct mount *m);
+/* A STATFS into each CPU's queue, behind what is there. 0 or -errno. */
+int mount_ring_mark(struct mount *m, int dirfd);
+/* Does the jobs there are. */
+void ring_jobs_run(struct worker *w);
 /* --- fuse_sync.c --- */
 void fuse_sync(struct fuse_call *c, fuse_req_t req, fuse_ino_t ino, bool datasync);
 /* --- fuse_attr.c --- */

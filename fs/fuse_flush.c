@@ -68,12 +68,16 @@ void mount_hold(struct mount *m)
     atomic_fetch_add(&m->refs, 1);        /* a held mount may be neither armed nor served */
     atomic_fetch_add(&m->held, 1);
     fuse_quiesce(m, HOLD_MS);
+    if (m->ring)
+        mount_ring_hold(m, HOLD_MS);
 }
 
 void mount_release(struct mount *m)
 {
     if (atomic_fetch_sub(&m->held, 1) == 1)
         fuse_rearm(m);
+    if (m->ring && !atomic_load(&m->held))
+        mount_ring_release(m);
     mount_unref(m);
 }
 
@@ -82,9 +86,13 @@ static int mark(struct mount *m, int dirfd, uint64_t before, uint64_t *ret_taken
 {
     struct statfs s;
 
-    if (fstatfs(dirfd, &s))
-        return -errno;
+    int r = m->ring ? mount_ring_mark(m, dirfd) : fstatfs(dirfd, &s) ? -errno : 0;
+
+    if (r)
+        return r;
     fuse_quiesce(m, MARK_MS);
+    if (m->ring)
+        mount_ring_quiesce(m, MARK_MS);
     *ret_taken = atomic_load(&m->background) - before;
     return atomic_load(&m->dead) ? -ENOTCONN : 0;
 }
@@ -92,7 +100,8 @@ static int mark(struct mount *m, int dirfd, uint64_t before, uint64_t *ret_taken
 static int flush(struct mount *m, int dirfd)
 {
     unsigned max = fuse_max_background(&m->opts);
-    uint64_t many = max > FUSE_WORKERS_MAX ? max - FUSE_WORKERS_MAX : 1, before, taken = many;
+    unsigned inhand = FUSE_WORKERS_MAX + mount_ring_entries(m);
+    uint64_t many = max > inhand ? max - inhand : 1, before, taken = many;
     int r = 0;
 
     for (unsigned n = 0; !r && n < PASSES; n++) {

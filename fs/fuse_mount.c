@@ -129,6 +129,7 @@ static void mount_free(struct mount *m)
 
     if (m->fd >= 0)
         close(m->fd);
+    mount_ring_free(m);
     pthread_mutex_destroy(&m->flush_lock);
     pthread_mutex_destroy(&m->sync_lock);
     workspace_unref(m->ws);
@@ -209,13 +210,21 @@ int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts 
         mount_free(m);
         return r;
     }
-    r = attach(m, &mfd);
+    if (o->transport == TRANSPORT_URING) {
+        r = rings_want(p);
+        if (!r)
+            r = mount_ring_new(m);
+    }
+    if (!r)
+        r = attach(m, &mfd);
     if (r) {
         unclaim(m);
         mount_free(m);
         return r;
     }
     r = wait_init(m);
+    if (!r && m->ring)
+        r = atomic_load(&m->ring_on) ? mount_ring_start(m) : -EOPNOTSUPP;
     if (r) {
         m->on_gone = NULL;                /* nobody knows of it yet */
         close(mfd);
@@ -294,6 +303,11 @@ void mount_put(struct mount *m)
 {
     if (m)
         mount_unref(m);
+}
+
+enum mount_transport mount_transport(const struct mount *m)
+{
+    return m->ring ? TRANSPORT_URING : TRANSPORT_CLASSIC;
 }
 
 uint64_t mount_dev(const struct mount *m)

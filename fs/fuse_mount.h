@@ -4,7 +4,11 @@
 #include <stdint.h>
 struct workspace; struct fuse_pool; struct mount;
 
+/* How requests come: over /dev/fuse, or by io_uring (Linux 6.14, fuse.enable_uring). AUTO is classic: see docs/architecture.md 10. */
+enum mount_transport { TRANSPORT_AUTO, TRANSPORT_CLASSIC, TRANSPORT_URING };
+
 struct mount_opts {
+    enum mount_transport transport;
     bool ro, suid, dev, noexec;           /* defaults: nosuid, nodev */
     bool no_allow_other;
     uint32_t uid_base;                    /* added to ids shown, subtracted from ids stored */
@@ -16,10 +20,14 @@ int fuse_pool_new(unsigned workers, struct fuse_pool **ret);
 void fuse_pool_free(struct fuse_pool *p);                 /* all mounts must be gone */
 /* Makes a detached mount (fsmount) of the workspace, served at once; the caller attaches *ret_mountfd with move_mount(2) in its own
  * namespace. Takes a reference on w; one mount per workspace (-EBUSY). on_gone is called from a pool thread after the kernel has let go
- * of the mount and the workspace was committed; the mount must not be used after. -ENODEV: no /dev/fuse; -EPERM: no right to mount. */
+ * of the mount and the workspace was committed; the mount must not be used after. -ENODEV: no /dev/fuse; -EPERM: no right to mount;
+ * -EOPNOTSUPP: TRANSPORT_URING cannot be had here, fuse_uring_probe() says why. */
 int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, void (*on_gone)(void *arg, struct mount *m), void *arg,
               struct mount **ret, int *ret_mountfd);
 uint64_t mount_dev(const struct mount *m);                /* st_dev of the file system */
+enum mount_transport mount_transport(const struct mount *m);   /* CLASSIC or URING */
+/* Whether a mount by io_uring can be had now: NULL, or why not. set: turns fuse.enable_uring on if it is off. */
+const char *fuse_uring_probe(bool set);
 /* Brings what the kernel holds dirty into the workspace: syncfs on a directory of the mount given as a descriptor opened by the caller,
  * then waits until every WRITE that was queued by then was handled. Never call from a pool thread. 0 or -errno. */
 int mount_flush(struct mount *m, int dirfd);

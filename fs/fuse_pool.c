@@ -76,7 +76,9 @@ static void *worker_main(void *arg)
         n = epoll_wait(p->epfd, &ev, 1, w->extra ? IDLE_MS : -1);
         if (atomic_fetch_sub(&p->idle, 1) == 1 && !atomic_exchange(&p->warden_up, true))
             pool_wake(p);
-        if (n > 0 && ev.data.ptr) {
+        if (n > 0 && ev.data.ptr == p) {
+            ring_jobs_run(w);
+        } else if (n > 0 && ev.data.ptr) {
             atomic_store(&((struct mount *)ev.data.ptr)->armed, false);
             fuse_serve_mount(w, ev.data.ptr);
         } else if (n > 0 ? !on_signal(p) : n == 0 && w->extra) {
@@ -201,17 +203,19 @@ static void pool_fini(struct fuse_pool *p, bool warden)
             pthread_join(p->slots[i].thread, NULL);
             worker_fini(&p->slots[i]);
         }
+    rings_free(p->rings);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->cond);
     close(p->epfd);
     close(p->evfd);
+    close(p->jobfd);
     free(p);
 }
 
 int fuse_pool_new(unsigned workers, struct fuse_pool **ret)
 {
     struct fuse_pool *p = mem_zalloc(sizeof *p);
-    struct epoll_event ev = { .events = EPOLLIN };
+    struct epoll_event ev = { .events = EPOLLIN }, job = { .events = EPOLLIN | EPOLLET, .data.ptr = p };
     pthread_condattr_t ca;
     int r = 0;
 
@@ -222,12 +226,16 @@ int fuse_pool_new(unsigned workers, struct fuse_pool **ret)
         p->workers = 2;                   /* fuse_seek.c waits in one for what another does */
     p->epfd = epoll_create1(EPOLL_CLOEXEC);
     p->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (p->epfd < 0 || p->evfd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->evfd, &ev)) {
+    p->jobfd = eventfd(0, EFD_CLOEXEC);
+    if (p->epfd < 0 || p->evfd < 0 || p->jobfd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->evfd, &ev)
+        || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->jobfd, &job)) {
         r = -errno;
         if (p->epfd >= 0)
             close(p->epfd);
         if (p->evfd >= 0)
             close(p->evfd);
+        if (p->jobfd >= 0)
+            close(p->jobfd);
         free(p);
         return r;
     }

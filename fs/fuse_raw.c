@@ -41,6 +41,8 @@ static void reply_failed(const struct fuse_call *c, int r)
 
 int mount_send(struct mount *m, struct iovec *iov, int count)
 {
+    if (m->ring && mount_ring_send(m, iov, count))
+        return 0;
     return writev(m->fd, iov, count) < 0 ? -errno : 0;
 }
 
@@ -147,6 +149,11 @@ static void raw_init(struct fuse_call *c)
     out.max_write = FUSE_PAYLOAD;
     out.max_pages = FUSE_PAYLOAD / 4096;
     out.time_gran = 1;
+    if (m->ring && c->len >= sizeof *c->in + sizeof *in && in->flags & FUSE_INIT_EXT && in->flags2 & INIT_RING) {
+        out.flags |= FUSE_INIT_EXT;
+        out.flags2 = INIT_RING;
+        atomic_store(&m->ring_on, true);
+    }
     fuse_reply_raw(c, 0, &out, sizeof out);
     atomic_store(&m->inited, true);
     pthread_mutex_lock(&m->pool->lock);

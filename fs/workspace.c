@@ -351,6 +351,16 @@ void ws_unlock(struct workspace *w)
     pthread_mutex_unlock(&w->lock);
 }
 
+bool ws_is_crowded(struct workspace *w)
+{
+    bool r;
+
+    pthread_mutex_lock(&w->lock);
+    r = map_bytes(w->live->map) > LAYER_HARD_BYTES / 4 * 3;
+    pthread_mutex_unlock(&w->lock);
+    return r;
+}
+
 int ws_lock_change(struct workspace *w, bool wait_room)
 {
     if (w->readonly)

@@ -12,6 +12,8 @@ void ws_unlock(struct workspace *w);
 /* For a change: -EROFS (read-only or broken); then as ws_lock. wait_room: waits while the live layer is over its hard limit, which a freeze ends: so
  * never with the gate held. */
 int ws_lock_change(struct workspace *w, bool wait_room);
+/* The live layer is so full that ws_lock_change may wait soon. */
+bool ws_is_crowded(struct workspace *w);
 
 /* --- values over the levels of the workspace (ws_lock held) --- */
 static inline int ws_get(struct workspace *w, const struct key *k, struct view_val *ret) { return view_get_over(w->view, w->live, k->b, k->len, ret); }

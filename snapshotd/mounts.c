@@ -164,6 +164,7 @@ int mounts_add(struct mounts *t, const struct mount_request *q, uint64_t *ret_id
     if (!r && !e->gone) {
         e->mount = m;
         e->dev = mount_dev(m);
+        e->uring = mount_transport(m) == TRANSPORT_URING;
     }
     *ret_id = e->id;
     entry_unref(e);
@@ -210,8 +211,9 @@ int mounts_wait_gone(struct mounts *t, uint64_t id, unsigned timeout_ms)
 
 static json_t *entry_json(const struct mount_entry *e)
 {
-    return json_pack("{s:I,s:s,s:b,s:b,s:b,s:b,s:o,s:i,s:I,s:I}", "mount", (json_int_t)e->id, "object", e->object, "snapshot", e->snapshot,
+    return json_pack("{s:I,s:s,s:b,s:b,s:b,s:b,s:s,s:o,s:i,s:I,s:I}", "mount", (json_int_t)e->id, "object", e->object, "snapshot", e->snapshot,
                      "read_only", e->ro, "attached", e->attached, "foreign", e->foreign,
+                     "transport", e->uring ? "uring" : "classic",
                      "dir", e->dir ? snap_bytes(e->dir, strlen(e->dir)) : json_null(), "pid", (int)e->pid, "dev", (json_int_t)e->dev,
                      "since", (json_int_t)e->since);
 }

@@ -20,7 +20,7 @@ struct mount_entry {
     uint64_t id;                          /* never used twice by this daemon */
     struct mount *mount;
     char object[ID_MAX];                  /* id of the workspace or snapshot */
-    bool snapshot, ro;
+    bool snapshot, ro, uring;
     char *dir;                            /* as its client named it; NULL: never attached to a path we know */
     bool attached, foreign;               /* foreign: in another mount namespace than ours */
     pid_t pid;                            /* the client */

@@ -25,10 +25,7 @@ static int parse_options(struct call *c, const json_t *v, struct mount_opts *ret
         json_unpack_ex((json_t *)(uintptr_t)v, &e, JSON_STRICT, "{s?b,s?b,s?b,s?b,s?b,s?b,s?s,s?I}", "ro", &ro, "suid", &suid, "dev", &dev,
                        "noexec", &noexec, "allow_other", &allow_other, "snapdir", &snapdir, "transport", &transport, "uid_base", &uid_base))
         return call_bad(c, e.text);
-    if (!strcmp(transport, "uring"))
-        return call_fail(c, -EOPNOTSUPP, "unsupported",
-                         "transport=uring is not there yet: it comes with a later version; use transport=auto or classic");
-    if (strcmp(transport, "auto") && strcmp(transport, "classic"))
+    if (strcmp(transport, "auto") && strcmp(transport, "classic") && strcmp(transport, "uring"))
         return call_bad(c, "transport is auto, classic or uring");
     if (snapdir)
         return call_fail(c, -EOPNOTSUPP, "unsupported",
@@ -36,6 +33,7 @@ static int parse_options(struct call *c, const json_t *v, struct mount_opts *ret
     if (uid_base < 0 || uid_base > UINT32_MAX - 65536)
         return call_bad(c, "uid_base is from 0 to 4294901759");
     *ret = (struct mount_opts){
+        .transport = !strcmp(transport, "uring") ? TRANSPORT_URING : TRANSPORT_AUTO,
         .ro = ro, .suid = suid, .dev = dev, .noexec = noexec, .no_allow_other = !allow_other, .uid_base = (uint32_t)uid_base
     };
     return 0;
@@ -99,6 +97,14 @@ static int busy_text(struct call *c, const struct object *o, const char *name)
                      name, dir);
 }
 
+static int no_uring(struct call *c, const char *name)
+{
+    const char *why = fuse_uring_probe(true);
+
+    return call_fail(c, -EOPNOTSUPP, "unsupported", "cannot mount '%s' with transport=uring: %s; transport=auto takes what there is", name,
+                     why ? why : "the kernel did not agree to it");
+}
+
 int verb_do_mount(struct call *c)
 {
     _cleanup_(workspace_unref_p) struct workspace *w = NULL;
@@ -138,6 +144,8 @@ int verb_do_mount(struct call *c)
     r = mounts_add(&c->d->mounts, &q, &id, &fd);
     if (r == -EBUSY)
         return busy_text(c, &o, name);
+    if (r == -EOPNOTSUPP && q.opts.transport == TRANSPORT_URING)
+        return no_uring(c, name);
     if (r)
         return call_errno(c, r, "mount", name);
     r = hand_over(c, id, fd, name);

@@ -1,6 +1,7 @@
 /* What this machine offers. Nothing is changed; what needs root says so. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/magic.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -101,18 +102,33 @@ static void check_fuse(struct doctor *d)
     close_p(&fs);
 }
 
+/* transport=auto is classic everywhere, so nothing here costs anything unless transport=uring is wanted. */
+static void check_uring(struct doctor *d)
+{
+    static const char parameter[] = "/sys/module/fuse/parameters/enable_uring";
+    static const char cost[] = "mounts with transport=uring are refused; the classic transport, which is the default, is not concerned";
+    char text[64], off[64] = "";
+    struct io_uring_params p = { .flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN };
+    int fd;
+
+    if (!read_line(parameter, text, sizeof(text))) {
+        say(d, "fuse io_uring", LESS, cost, "not in this kernel (6.14 with CONFIG_FUSE_IO_URING has it)");
+        return;
+    }
+    fd = (int)syscall(SYS_io_uring_setup, 4, &p);
+    if (fd < 0)
+        say(d, "fuse io_uring", LESS, cost, "io_uring: %s%s%s", strerror(errno),
+            read_line("/proc/sys/kernel/io_uring_disabled", off, sizeof(off)) ? "; kernel.io_uring_disabled=" : "", off);
+    else if (text[0] == 'Y' || !access(parameter, W_OK))
+        say(d, "fuse io_uring", GOOD, "", "enable_uring=%s%s", text, text[0] == 'Y' ? "" : "; the first mount with transport=uring turns it on");
+    else
+        say(d, "fuse io_uring", LESS, cost, "enable_uring=%s, and it cannot be written", text);
+    close_p(&fd);
+}
+
 static void check_fuse_features(struct doctor *d, unsigned version)
 {
-    char text[64];
-
-    if (read_line("/sys/module/fuse/parameters/enable_uring", text, sizeof(text)))
-        say(d, "fuse io_uring", text[0] == 'Y' || text[0] == '1' ? GOOD : LESS,
-            "requests go over the classic device, about 20 us each instead of 7 (coppice uses that today in any case)", "enable_uring=%s",
-            text);
-    else
-        say(d, "fuse io_uring", LESS,
-            "requests go over the classic device, about 20 us each instead of 7 (coppice uses that today in any case)",
-            "not in this kernel (6.14 has it)");
+    check_uring(d);
     say(d, "fuse resend", version >= 6009 ? GOOD : LESS,
         "mounts cannot survive a restart of the daemon (a later version of coppice will use it)", "NOTIFY_RESEND %s",
         version >= 6009 ? "is there (by version)" : "comes with Linux 6.9");

@@ -44,8 +44,10 @@ static void print_object(const json_t *o)
     line("automatic", field_str(json_object_get(o, "labels"), "coppice.auto"));
     line("labels", labels);
     line("root", field_str(o, "root"));
-    json_array_foreach(json_object_get(o, "mounts"), i, m)
+    json_array_foreach(json_object_get(o, "mounts"), i, m) {
         line("mounted at", field_str(m, "dir")[0] ? field_str(m, "dir") : "(no path known)");
+        line("transport", field_str(m, "transport"));
+    }
     if (field_int(o, "quota_bytes"))
         size_line("quota", o, "quota_bytes");
     if (field_int(o, "quota_inodes"))

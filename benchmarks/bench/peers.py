@@ -171,9 +171,9 @@ class Zero(Peer):
 class Coppice(Peer):
     """A workspace of a store; the store lies on an ext4 in RAM, or (under None) on the disk."""
 
-    def __init__(self, name, base, store):
+    def __init__(self, name, base, store, options=()):
         super().__init__(name, base)
-        self.store, self.kind = store, store.kind
+        self.store, self.kind, self.options = store, store.kind, options
 
     def start(self):
         os.makedirs(self.base, exist_ok=True)
@@ -183,7 +183,7 @@ class Coppice(Peer):
         path = os.path.join(self.base, tag)
         os.makedirs(path)
         self.store.command("create", tag, "--bare")
-        self.store.command("mount", tag, path)
+        self.store.command("mount", tag, path, *self.options)
         return path
 
     def daemon_pid(self):

@@ -8,7 +8,11 @@ export COPPICE_STORE=$T/store
 mkdir "$T/mnt"
 SYS_PIDS=() SYS_STORES=("$T/store")
 
-c() { "$COPPICE" "$@"; }
+# COPPICE_TRANSPORT: how the tests' mounts are served; without it, as the default is.
+c() {
+    if [ "${1-}" = mount ] && [ -n "${COPPICE_TRANSPORT-}" ]; then shift; "$COPPICE" mount -o "transport=$COPPICE_TRANSPORT" "$@"
+    else "$COPPICE" "$@"; fi
+}
 pass() { PASSED=$((PASSED + 1)); echo "ok $*"; }
 fail() { FAILED=$((FAILED + 1)); echo "not ok $*"; }
 skip() { SKIPPED=$((SKIPPED + 1)); echo "ok # SKIP $*"; }
@@ -72,6 +76,9 @@ sys_end() {
 trap sys_end EXIT
 trap 'exit 1' INT TERM
 need_mounts() {
+    if [ "${COPPICE_TRANSPORT-}" = uring ] && ! [ -w /sys/module/fuse/parameters/enable_uring ]; then
+        skip "$1: this kernel has no FUSE over io_uring, or it may not be turned on here"; exit 0
+    fi
     [ "$(id -u)" = 0 ] && [ -w /dev/fuse ] && return
     skip "$1: needs root and /dev/fuse"; exit 0
 }

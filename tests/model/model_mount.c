@@ -11,6 +11,7 @@
 #include "tests/model/model_run.h"
 #include "tests/model/mount_server.h"
 #include "tests/model/target_dir.h"
+#include "tests/lib/transport.h"
 
 struct mounted { struct target_dir t; struct mount_server sv; bool used[PLACES]; char dir[512]; };
 
@@ -110,6 +111,7 @@ int main(int argc, char **argv) {
         puts("SKIP model_mount: needs root and /dev/fuse");
         return 77;
     }
+    test_transport();                                     /* skips, if need be */
     umask(0);
     struct model_target t = { &target_dir_ops, CAP_WORLD | CAP_BIG_XATTR | CAP_INO, open_mount, close_mount, NULL, 100 };
     return model_main(&t, "model_mount", argc, argv);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <unistd.h>
 #include "fs/fuse_mount.h"
+#include "tests/lib/transport.h"
 #include "tests/model/target_ws.h"
 
 struct request { int call; unsigned a, b; };
@@ -42,7 +43,7 @@ static int do_mount(struct server *s, unsigned at, int *ret_fd) {
     if (s->at[at].m) return -EBUSY;
     int fd, r = target_ws_get(&s->t, at, &w);
     if (r) return say("open the workspace", at, r);
-    struct mount_opts o = { .ro = at >= PLACES_WS, .suid = true, .source = "model" };
+    struct mount_opts o = { .ro = at >= PLACES_WS, .suid = true, .transport = test_transport(), .source = "model" };
     s->at[at] = (struct served){ .sv = s };
     if ((r = mount_new(s->pool, w, &o, on_gone, &s->at[at], &s->at[at].m, &fd))) return say("mount", at, r);
     s->at[at].dirfd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -31,6 +32,7 @@
 #include "fs/store.h"
 #include "fs/verbs.h"
 #include "fs/workspace.h"
+#include "tests/lib/transport.h"
 
 struct box {                              /* one mounted workspace */
     struct workspace *ws;
@@ -53,13 +55,19 @@ static void on_gone(void *arg, struct mount *m)
     sem_post(&b->gone);
 }
 
+static enum mount_transport transport;
+
 static void box_mount(struct box *b, const struct mount_opts *o)
 {
+    struct mount_opts opts = *o;
     int mfd;
+
+    opts.transport = transport;
 
     sem_init(&b->gone, 0, 0);
     b->gone_count = 0;
-    assert_int_equal(mount_new(pool, b->ws, o, on_gone, b, &b->m, &mfd), 0);
+    assert_int_equal(mount_new(pool, b->ws, &opts, on_gone, b, &b->m, &mfd), 0);
+    assert_int_equal(mount_transport(b->m), transport);
     assert_int_equal(move_mount(mfd, "", AT_FDCWD, b->dir, MOVE_MOUNT_F_EMPTY_PATH), 0);
     close(mfd);
 }
@@ -822,6 +830,101 @@ static void an_aborted_mount_fails_programs_and_goes(void **state)
     rmdir(b.dir);
 }
 
+/* Starts children in the directory of b, all on one CPU, each with its number. */
+static void crowd_start(const struct box *b, pid_t *pid, int n, int (*fn)(int i))
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    for (int i = 0; i < n; i++) {
+        pid[i] = fork();
+        if (pid[i])
+            continue;
+        close_from(3);
+        sched_setaffinity(0, sizeof one, &one);
+        _exit(chdir(b->dir) ? 99 : fn(i) ? 1 : 0);
+    }
+}
+
+static void crowd_end(const pid_t *pid, int n, int status)
+{
+    int st;
+
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(waitpid(pid[i], &st, 0), pid[i]);
+        assert_true(WIFEXITED(st));
+        assert_int_equal(WEXITSTATUS(st), status);
+    }
+}
+
+/* Asking for holes of a file that is being written makes the daemon wait for WRITEs, of which it is told by the same queue. */
+static int seek_and_write(int i)
+{
+    enum { SIZE = 300000 };
+    static char data[SIZE];
+    char name[16];
+
+    snprintf(name, sizeof name, "seek%d", i);
+    memset(data, 'x', SIZE);
+    int fd = open(name, O_CREAT | O_RDWR, 0600);
+    CHECK(fd >= 0);
+    for (int k = 0; k < 30; k++) {
+        CHECK(pwrite(fd, data, SIZE, 0) == SIZE);
+        CHECK(lseek(fd, 0, SEEK_HOLE) == SIZE && lseek(fd, 1000, SEEK_DATA) == 1000);
+    }
+    return 0;
+}
+
+static void seeks_from_many_threads_all_end(void **state)
+{
+    enum { N = 32 };
+    struct box b = { 0 };
+    pid_t pid[N];
+
+    box_open(&b, "seeks", &(struct mount_opts){ 0 });
+    crowd_start(&b, pid, N, seek_and_write);
+    crowd_end(pid, N, 0);
+    box_close(&b);
+}
+
+static int until_it_fails(int i)
+{
+    char name[32], none[32];
+    struct stat st;
+    int fd;
+
+    snprintf(name, sizeof name, "busy%d", i);
+    for (int k = 0;; k++) {
+        fd = open(name, O_CREAT | O_RDWR, 0600);
+        if (fd < 0 || pwrite(fd, "x", 1, k * 5000) != 1 || (i % 2 && fsync(fd)) || close(fd))
+            return 1;
+        snprintf(none, sizeof none, "none%d-%d", i, k);
+        if (stat(none, &st) && errno != ENOENT)
+            return 1;
+    }
+}
+
+static void an_abort_frees_programs_in_the_middle_of_calls(void **state)
+{
+    enum { N = 16 };
+    struct box b = { 0 };
+    struct mount_stats s;
+    pid_t pid[N];
+
+    box_open(&b, "busy", &(struct mount_opts){ 0 });
+    crowd_start(&b, pid, N, until_it_fails);
+    do
+        mount_stats(b.m, &s);
+    while (s.requests < 5000);
+    mount_abort(b.m);
+    crowd_end(pid, N, 1);
+    sem_wait(&b.gone);
+    assert_int_equal(umount2(b.dir, MNT_DETACH), 0);
+    workspace_unref(b.ws);
+    rmdir(b.dir);
+}
+
 static void a_hundred_mounts_share_the_pool(void **state)
 {
     enum { N = 100 };
@@ -894,6 +997,8 @@ int main(void)
         cmocka_unit_test(a_held_mount_takes_no_request),
         cmocka_unit_test(a_flush_brings_in_all_that_was_written_before_it),
         cmocka_unit_test(an_aborted_mount_fails_programs_and_goes),
+        cmocka_unit_test(an_abort_frees_programs_in_the_middle_of_calls),
+        cmocka_unit_test(seeks_from_many_threads_all_end),
         cmocka_unit_test(a_hundred_mounts_share_the_pool),
     };
 
@@ -901,6 +1006,7 @@ int main(void)
         printf("skipped: needs root and /dev/fuse\n");
         return 77;
     }
+    transport = test_transport();
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -21,6 +21,7 @@
 #include "fs/workspace.h"
 #include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
+#include "tests/lib/transport.h"
 
 enum { MOUNTS = 2, TEST_SECONDS = 240 };
 
@@ -41,7 +42,7 @@ static void on_gone(void *arg, struct mount *m)
 
 static int box_mount(struct fuse_pool *pool, struct box *b)
 {
-    int fd, r = mount_new(pool, b->ws, &(struct mount_opts){ .suid = true }, on_gone, b, &b->m, &fd);
+    int fd, r = mount_new(pool, b->ws, &(struct mount_opts){ .suid = true, .transport = test_transport() }, on_gone, b, &b->m, &fd);
 
     if (r)
         return r;
@@ -377,6 +378,7 @@ int main(int argc, char **argv)
         printf("skipped: needs root and /dev/fuse\n");
         return 77;
     }
+    test_transport();                     /* skips, if need be */
     on_coppice = argc < 2 || !strcmp(argv[1], "-");
     if (!on_coppice)
         snprintf(main_dir, sizeof main_dir, "%s/posix-XXXXXX", argv[1]);
