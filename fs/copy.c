@@ -20,7 +20,7 @@ static int copy_bytes(struct workspace *w, uint64_t from, uint64_t from_off, uin
     if (!buf)
         return -ENOMEM;
     int r = ws_read(w, from, from_off, len, buf, ret_len);
-    return r == 0 && *ret_len ? ws_write(w, to, to_off, buf, *ret_len, true) : r;
+    return r == 0 && *ret_len ? ws_write(w, to, to_off, buf, *ret_len, false) : r;
 }
 
 /* Marks units [first, first + n) of the source's live slot as shared. */
@@ -152,10 +152,8 @@ static int share_range(struct workspace *w, uint64_t from, uint64_t from_off, ui
     }
     if (to_off + *ret_len > dst->size && *ret_len)
         dst->size = to_off + *ret_len;
-    if (*ret_len) {
+    if (*ret_len)
         dst->mtime = dst->ctime = t.now;
-        inode_kill_priv(dst);
-    }
     txn_commit(&t);
     return r < 0 && *ret_len == 0 ? r : 0;
 }

@@ -116,7 +116,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     int r = fuse_ro();
 
     if (raw->valid & FATTR_KILL_SUIDGID)
-        valid |= WSA_KILL_PRIV;
+        valid |= WSA_KILL_PRIV | caller_ends(ino, true);
     if (!r && valid & WSA_UID)
         r = id_in(fuse_now->m, st->st_uid, &in.uid);
     if (!r && valid & WSA_GID)

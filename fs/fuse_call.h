@@ -179,6 +179,12 @@ static inline int fuse_ro(void) { return fuse_now->m->opts.ro || fuse_ws()->read
 /* Takes the kernel's lookup back if nobody got the reply. */
 void entry_reply(fuse_req_t req, uint64_t ino, const struct inode *in);
 
+/* --- fuse_caller.c --- */
+/* WSA_KILL_* that the request in hand must add to a change of the file; told: the kernel said that setuid and setgid go. */
+unsigned caller_ends(uint64_t ino, bool told);
+/* Ends them, before a change that does not see to it itself. 0 or -errno. */
+int caller_change(uint64_t ino, bool told);
+
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi);
 void op_statfs(fuse_req_t req, fuse_ino_t ino);

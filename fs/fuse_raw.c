@@ -287,6 +287,8 @@ static void raw_copy64(struct fuse_call *c)
     uint64_t done = 0;
     int r = in ? fuse_ro() : -EINVAL;
 
+    if (!r && in->len)
+        r = caller_change(in->nodeid_out, false);
     if (!r) {
         fuse_invite(c->m);
         r = ws_copy(c->m->ws, c->in->nodeid, in->off_in, in->nodeid_out, in->off_out, in->len, &done);

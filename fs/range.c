@@ -58,7 +58,6 @@ static int fallocate_checked(struct txn *t, uint64_t ino, int mode, uint64_t off
     if (r < 0)
         return r;
     in->mtime = in->ctime = t->now;
-    inode_kill_priv(in);
     return 0;
 }
 

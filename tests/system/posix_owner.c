@@ -227,8 +227,7 @@ static void other_ways_to_clear_setuid(void)
         AS(who ? USER : 0) {
             OK(fallocate(open("f", O_RDWR), 0, 0, 5000));
         }
-        /* The kernel does not say who asks for FALLOCATE (fs/fuse/file.c, fuse_file_fallocate): cleared for root too, to be safe. */
-        SAME(mode_of("f"), who || on_coppice ? 0777 : 06777);
+        SAME(mode_of("f"), who ? 0777 : 06777);
         OK(unlink("f"));
     }
     put("f", "x");
