@@ -236,8 +236,7 @@ static void other_ways_to_clear_setuid(void)
     AS(USER) {
         OK(chown("f", (uid_t)-1, (gid_t)-1));
     }
-    /* fs/fuse/dir.c, fuse_setattr leaves it to the daemon, and tells it nothing when neither id is set. */
-    SAME(mode_of("f"), on_coppice ? 06755 : 0755);
+    SAME(mode_of("f"), 0755);
 }
 
 static void setgid_directories_pass_their_group_on(void)
