@@ -21,6 +21,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
     if (!r)
         r = ws_lookup(fuse_ws(), parent, name, &ino, &in);
+    if (!r && !in.nlink)                  /* "." of a file handle: what has no name is for those only who have it open, and of these the kernel knows */
+        r = -ENOENT;
     if (!r) {
         ws_nlookup_add(fuse_ws(), ino, 1);
         entry_reply(req, ino, &in);

@@ -5,7 +5,7 @@
 #pragma once
 #include "tests/system/posix.h"
 
-extern const struct posix_test posix_every_rename_tests[], posix_every_right_tests[];
+extern const struct posix_test posix_every_rename_tests[], posix_every_right_tests[], posix_handle_tests[];
 
 struct twin_case {
     void (*scene)(const struct twin_case *c);      /* cwd: the empty directory, mode 0777 */
