@@ -1,8 +1,8 @@
 /* rename(2) of everything onto everything, and who may: what tmpfs answers and leaves is what must be here. */
 #include "tests/system/posix_twin.h"
 
-/* A thing of each kind that a name can be: nothing; a file, one with a second name; a directory, empty or not; a link, a FIFO, a socket, a whiteout. */
-static const char kinds[] = "-fhenlpsw";
+/* A thing of each kind that a name can be: nothing; a file, one with a second name; a directory, empty or not; a link, a FIFO, a socket, a whiteout, a disk. */
+static const char kinds[] = "-fhenlpswb";
 
 static void make_kind(char kind, const char *name, mode_t mode)
 {
@@ -25,6 +25,7 @@ static void make_kind(char kind, const char *name, mode_t mode)
     case 'l': OK(symlink(name, name)); return;
     case 'p': OK(mkfifo(name, mode)); return;
     case 's': OK(mknod(name, S_IFSOCK | mode, 0)); return;
+    case 'b': OK(mknod(name, S_IFBLK | mode, 0x801)); return;
     default: OK(mknod(name, S_IFCHR | mode, 0));
     }
 }
@@ -59,7 +60,7 @@ static void everything_is_renamed_onto_everything(void)
 
     twin_begin(ext4_touches_first, 2);
     for (const char *a = kinds; *a; a++)
-        for (const char *b = "-fhenlpsw2"; *b; b++)
+        for (const char *b = "-fhenlpswb2"; *b; b++)
             for (size_t f = 0; f < sizeof flags / sizeof flags[0]; f++)
                 for (int other_parent = 0; other_parent < 2; other_parent++)
                     if (!(*b == '2' && strchr("-en", *a)))
