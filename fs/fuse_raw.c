@@ -292,7 +292,7 @@ static void raw_copy64(struct fuse_call *c)
         r = caller_change(in->nodeid_out, false);
     if (!r) {
         fuse_invite(c->m);
-        r = ws_copy(c->m->ws, c->in->nodeid, in->off_in, in->nodeid_out, in->off_out, in->len, &done);
+        r = ws_copy(c->m->ws, c->in->nodeid, in->off_in, in->nodeid_out, in->off_out, in->len, WS_KEEP_TIMES, &done);
     }
     fuse_reply_raw(c, r, &done, r ? 0 : sizeof done);
 }

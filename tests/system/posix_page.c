@@ -116,6 +116,46 @@ static void stores_change_the_times(void)
     T(equal(stat_of("f").st_mtim, st.st_mtim));
 }
 
+/* A file's times must not change because the kernel forgot it: by whichever call they came, and however the clock's tick fell into it. */
+static void times_are_the_same_when_read_again(void)
+{
+    enum { FILES = 240, WAYS = 6 };
+    static struct stat st[FILES];
+    char name[16], page[PAGE] __attribute__((aligned(4096))) = "page";
+    int src = open_new("src", 0644);
+
+    SAME(write(src, page, sizeof page), sizeof page);
+    for (int i = 0; i < FILES; i++) {
+        loff_t a = 0, z = PAGE;
+        snprintf(name, sizeof name, "f%d", i);
+        int fd = open_new(name, 0644), direct = open(name, O_RDWR | O_DIRECT);
+        SAME(write(fd, page, PAGE), PAGE);
+        if (i % 2)
+            OK(fsync(fd));                /* the kernel's times are stored: they are set again only if they change */
+        switch (i % WAYS) {
+        case 0: OK(fallocate(fd, 0, 0, 3 * PAGE)); break;
+        case 1: OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 100)); break;
+        case 2: SAME(copy_file_range(src, &a, fd, &z, PAGE, 0), PAGE); break;
+        case 3: SAME(pwrite(direct < 0 ? fd : direct, page, PAGE, PAGE), PAGE); break;
+        case 4: OK(ftruncate(fd, 5)); break;
+        default: SAME(pwrite(fd, page, 10, 0), 10);
+        }
+        st[i] = stat_of(name);
+        OK(close(fd));
+        if (direct >= 0)
+            OK(close(direct));
+    }
+    OK(close(src));
+    remount();
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "f%d", i);
+        struct stat now = stat_of(name);
+        if (!equal(now.st_mtim, st[i].st_mtim) || !equal(now.st_ctim, st[i].st_ctim))
+            failed(__FILE__, __LINE__, "way %d: mtime %ld.%09ld -> %ld.%09ld, ctime %ld.%09ld -> %ld.%09ld", i % WAYS, st[i].st_mtim.tv_sec, st[i].st_mtim.tv_nsec,
+                   now.st_mtim.tv_sec, now.st_mtim.tv_nsec, st[i].st_ctim.tv_sec, st[i].st_ctim.tv_nsec, now.st_ctim.tv_sec, now.st_ctim.tv_nsec);
+    }
+}
+
 static void advice_about_mappings_is_taken(void)
 {
     static const int harmless[] = { MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_DONTFORK, MADV_DOFORK };
@@ -229,6 +269,7 @@ static void direct_buffered_and_mapped_agree(void)
 const struct posix_test posix_page_tests[] = {
     { "what_was_cut_stays_away", what_was_cut_stays_away },
     { "stores_change_the_times", stores_change_the_times },
+    { "times_are_the_same_when_read_again", times_are_the_same_when_read_again },
     { "advice_about_mappings_is_taken", advice_about_mappings_is_taken },
     { "buffers_may_lie_in_the_file", buffers_may_lie_in_the_file },
     { "direct_buffered_and_mapped_agree", direct_buffered_and_mapped_agree },
