@@ -27,14 +27,12 @@ static int parse_options(struct call *c, const json_t *v, struct mount_opts *ret
         return call_bad(c, e.text);
     if (strcmp(transport, "auto") && strcmp(transport, "classic") && strcmp(transport, "uring"))
         return call_bad(c, "transport is auto, classic or uring");
-    if (snapdir)
-        return call_fail(c, -EOPNOTSUPP, "unsupported",
-                         "the option snapdir is not there yet: it comes with a later version; mount the snapshots you need");
     if (uid_base < 0 || uid_base > UINT32_MAX - 65536)
         return call_bad(c, "uid_base is from 0 to 4294901759");
     *ret = (struct mount_opts){
         .transport = !strcmp(transport, "uring") ? TRANSPORT_URING : TRANSPORT_AUTO,
-        .ro = ro, .suid = suid, .dev = dev, .noexec = noexec, .no_allow_other = !allow_other, .uid_base = (uint32_t)uid_base
+        .ro = ro, .suid = suid, .dev = dev, .noexec = noexec, .no_allow_other = !allow_other, .snapdir = snapdir,
+        .uid_base = (uint32_t)uid_base
     };
     return 0;
 }
@@ -133,6 +131,8 @@ int verb_do_mount(struct call *c)
     r = object_is_snapshot(&o) ? open_snapshot(c->store, &o.snap, &w) : workspace_open(c->store, o.ws.id, &w);
     if (r)
         return call_errno(c, r, "mount", name);
+    if (object_is_snapshot(&o) && q.opts.snapdir)
+        return call_fail(c, -EINVAL, "invalid_request", "cannot mount '%s' with snapdir: it is a snapshot; the option is for workspaces", name);
     q.w = w;
     q.object = object_id(&o);
     q.snapshot = object_is_snapshot(&o);
