@@ -2,7 +2,7 @@
 # Mount option snapdir: .snap through a real mount by real programs, by both transports. $COPPICE_TRANSPORT: one of them.
 . "$(dirname "$0")/../lib/sys.sh"
 need_mounts snapdir
-MANY=${MANY:-150}
+MANY=${MANY:-70}              # more than trees are kept open for
 chmod 711 "$T" "$T/mnt"
 M=$T/mnt/w
 mounted() { mkdir -p "$T/mnt/$1" && c mount -o "snapdir$2" "$1" "$T/mnt/$1" >/dev/null; }
