@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/alloc.h"
 #include "fs/store.h"
@@ -22,9 +23,14 @@ int snapdir_new(struct store *s, const char *ws_id, struct snapdir **ret)
 
     if (!d)
         return -ENOMEM;
+    /* At random: the kernel may have nodes of this mount from a daemon before. */
+    if (getrandom(&d->next_node, sizeof d->next_node, 0) != sizeof d->next_node) {
+        free(d);
+        return -EIO;
+    }
     d->store = s;
     memccpy(d->ws_id, ws_id, 0, sizeof d->ws_id);
-    d->next_node = SNAPDIR_BIT + 1;
+    d->next_node = SNAPDIR_BIT | (d->next_node & (SNAPDIR_BIT - 1) >> 1);
     d->seen = UINT64_MAX;
     pthread_mutex_init(&d->lock, NULL);
     if (snap_nodes_init(d)) {

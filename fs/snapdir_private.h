@@ -36,7 +36,7 @@ struct snapdir {
     unsigned hand;                        /* who goes next */
     struct snap_node **by_node, **by_key; /* mask + 1 buckets each */
     size_t count, mask;
-    uint64_t next_node;
+    uint64_t next_node;                   /* highest bit set, next one clear at first: it never gets to the numbers at the end */
     struct snap_list *list;               /* NULL: not made yet */
     uint64_t seen;                        /* meta_snaps() at the time `changed` */
     int64_t changed;
