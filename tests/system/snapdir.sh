@@ -73,6 +73,22 @@ for name, want, f, *a in [('write by truncate', 'EROFS', os.truncate, s + 'prog'
     refused(name, want, f, *a)
 P
 )
+same "a file handle of one leads to the same file, or to none" ok "$(python3 - "$M/.snap/one/d/big" <<'P'
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+class Handle(ctypes.Structure): _fields_ = [("n", ctypes.c_uint), ("type", ctypes.c_int), ("bytes", ctypes.c_ubyte * 128)]
+want = open(sys.argv[1], 'rb').read()
+h, mount = Handle(n=128), ctypes.c_int()
+if libc.name_to_handle_at(-100, sys.argv[1].encode(), ctypes.byref(h), ctypes.byref(mount), 0):
+    print("ok")                                            # there are none here
+    sys.exit()
+top = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
+fd = libc.open_by_handle_at(top, ctypes.byref(h), os.O_RDONLY)
+seen = open(fd, 'rb').read() if fd >= 0 else want
+fd = libc.open_by_handle_at(top, ctypes.byref(h), os.O_RDWR)
+print("ok" if seen == want and fd < 0 else "wrong file" if fd < 0 else "opened for writing")
+P
+)"
 same "and nothing was" "$(tree "$M/.snap/one")" "$before"
 same "an ordinary user sees what he could see" "$(setpriv --reuid 1000 --regid 1000 --clear-groups sh -c "cat '$M/.snap/one/locked/in' 2>/dev/null || echo no; cat '$M/.snap/one/d/e/small' 2>/dev/null || echo not either" 2>&1)" "no
 needle"
