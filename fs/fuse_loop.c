@@ -156,7 +156,7 @@ static bool root_node(struct fuse_call *c)
         if (*to == ROOT_NODE)
             *to = FUSE_ROOT_ID;
     }
-    return true;
+    return !c->m->snapdir || fuse_snap(c);
 }
 
 void fuse_serve(struct fuse_call *c)
@@ -168,8 +168,10 @@ void fuse_serve(struct fuse_call *c)
     if (c->in->opcode == FUSE_READ || c->in->opcode == FUSE_WRITE)
         atomic_fetch_add_explicit(&m->background, 1, memory_order_relaxed);
     fuse_now = c;
+    c->ws = m->ws;
     if (root_node(c) && !fuse_raw(c))
         fuse_session_process_buf(c->w->session, &(struct fuse_buf){ .mem = (void *)c->in, .size = c->len });
+    fuse_snap_end(c);
     fuse_now = NULL;
 }
 
