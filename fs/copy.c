@@ -155,6 +155,7 @@ static int share_range(struct workspace *w, uint64_t from, uint64_t from_off, ui
     if (*ret_len) {
         dst->mtime = dst->ctime = t.now;
         inode_kill_priv(dst);
+        feed_content(w, FEED_CLONE, to, dst, to_off, to_off + *ret_len, 0, from, t.now);
     }
     txn_commit(&t);
     return r < 0 && *ret_len == 0 ? r : 0;
