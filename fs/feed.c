@@ -154,7 +154,7 @@ static void widen(struct feed_event *e, const struct feed_event *by)
 static bool can_join(const struct feed_event *e, const struct feed_event *by)
 {
     if (by->op == FEED_ATTR && by->what == FEED_TIMES)
-        return e->op != FEED_XATTR;       /* times that follow a change belong to it */
+        return e->op == FEED_CREATE || e->op == FEED_WRITE || e->op == FEED_TRUNCATE || e->op == FEED_CLONE || e->op == FEED_ATTR;   /* they belong to the change before */
     if (by->op == FEED_CLONE)
         return e->op == FEED_CLONE && e->other == by->other;
     return e->op == by->op && (by->op == FEED_ATTR || by->op == FEED_WRITE || by->op == FEED_TRUNCATE);
