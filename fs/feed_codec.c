@@ -1,4 +1,4 @@
-/* How events, the heads of their files, and the record of a journal lie on disk: docs/formats.md 12. */
+/* How events, the heads of their files, and the record of a journal lie on disk: docs/formats.md 13. */
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
