@@ -504,6 +504,11 @@ static void what_is_too_old_is_a_gap(void **state)
     assert_int_equal(workspace_feed_on(f->w, &(struct feed_limits){ FEED_BYTES_MIN, 1 }), -ERANGE);
 }
 
+static bool same_cursor(const struct feed_cursor *a, const struct feed_cursor *b)
+{
+    return a->journal == b->journal && a->seq == b->seq && a->generation == b->generation;
+}
+
 static void a_cursor_of_something_else_is_a_gap(void **state)
 {
     struct fixture *f = *state;
@@ -524,12 +529,12 @@ static void a_cursor_of_something_else_is_a_gap(void **state)
         assert_int_equal(e.op, FEED_GAP);
         assert_int_equal(feed_read(r, &e), 0);
         feed_reader_at(r, &bad);
-        assert_memory_equal(&bad, &at, sizeof at);
+        assert_true(same_cursor(&bad, &at));
         feed_reader_free(r);
     }
     feed_cursor_format(&at, text);
     assert_true(feed_cursor_parse(text, &bad));
-    assert_memory_equal(&bad, &at, sizeof at);
+    assert_true(same_cursor(&bad, &at));
     static const char *const wrong[] = { "", "x", "1-1-1", "0000000000000001-1-1x", "0000000000000001-01-1", "0000000000000001--1-1", "000000000000000G-1-1" };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_false(feed_cursor_parse(wrong[i], &bad));
