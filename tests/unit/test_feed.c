@@ -132,11 +132,11 @@ static void other_op(struct workspace *w)
     switch (rng() % 4) {
     case 0:
         if (x && S_ISREG(x->in.mode))
-            r = ws_fallocate(w, x->ino, rng() % 2 ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE, rng() % 200000, 1 + rng() % 100000);
+            r = ws_fallocate(w, x->ino, rng() % 2 ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE, rng() % 200000, 1 + rng() % 100000, 0);
         break;
     case 1:
         if (x && y && S_ISREG(x->in.mode) && S_ISREG(y->in.mode) && x->ino != y->ino)
-            r = ws_copy(w, x->ino, rng() % 2 * 4096, y->ino, rng() % 3 * 4096, rng() % 300000, &done);
+            r = ws_copy(w, x->ino, rng() % 2 * 4096, y->ino, rng() % 3 * 4096, rng() % 300000, 0, &done);
         break;
     case 2:
         r = ws_tmpfile(w, INO_ROOT, S_IFREG | 0600, &wcred, &ino, &in);
