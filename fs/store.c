@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "fs/chunk.h"
+#include "fs/feed.h"
 #include "fs/fold.h"
 #include "fs/meta.h"
 #include "fs/node.h"
@@ -327,6 +328,8 @@ static int open_parts(struct store *s, const char *dir, const struct store_optio
     r = counter_next(s->counter, &s->opened_at);
     if (r == 0 && !opt->no_background)
         r = folder_start(s, opt->commit_interval_ms, &s->folder);
+    if (r == 0)
+        feed_clean(s);
     return r < 0 ? r : note_and_queue_unfolded(s);
 }
 

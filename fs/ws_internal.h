@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "fs/feed.h"
 #include "fs/key.h"
 #include "fs/map.h"
 #include "fs/workspace.h"
