@@ -182,14 +182,14 @@ static void calls_with_modes(void)
 {
     static const mode_t modes[] = { 0, 0400, 0200, 0040, 0020, 0004, 0002, 0644, 0666, 0750, 0705, 0057 };
 
-    table("fd", modes, sizeof modes / sizeof modes[0], 0777, PLAIN, 25);
+    table("fd", modes, sizeof modes / sizeof modes[0], 0777, PLAIN, 40);
 }
 
 static void calls_with_setuid(void)
 {
     static const mode_t modes[] = { 06777, 04777, 02777, 02767, 06711, 01777, 02666 };
 
-    table("fdpl", modes, sizeof modes / sizeof modes[0], 0777, PLAIN, 25);
+    table("fdpl", modes, sizeof modes / sizeof modes[0], 0777, PLAIN, 40);
 }
 
 static void calls_in_directories(void)
@@ -197,7 +197,7 @@ static void calls_in_directories(void)
     static const mode_t modes[] = { 0666, 01777 }, dirs[] = { 0755, 0766, 0711, 01777, 02777, 0700 };
 
     for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
-        table("fd", modes, 2, dirs[i], PLAIN, 25);
+        table("fd", modes, 2, dirs[i], PLAIN, 40);
 }
 
 static void calls_with_acls(void)
@@ -211,7 +211,7 @@ static void calls_with_capabilities(void)
 {
     static const mode_t modes[] = { 0777, 06777, 0666 };
 
-    table("f", modes, sizeof modes / sizeof modes[0], 0777, WITH_CAPABILITY, 4);
+    table("f", modes, sizeof modes / sizeof modes[0], 0777, WITH_CAPABILITY, 8);
 }
 
 static void modes_say_who_may_as_elsewhere(void) { twin_everywhere(calls_with_modes); }
