@@ -11,6 +11,7 @@
  * records are written after the layer's in the same write-ahead log: they are never there without it.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -217,6 +218,7 @@ static int write_extra(struct workspace *w, struct freeze_extra *extra, struct v
     pthread_mutex_unlock(&w->lock);
     if (r == 0)
         r = meta_write(w->store->meta, b, true);
+    atomic_fetch_add(&w->store->states_made, 1);
     if (r < 0) {
         pthread_mutex_lock(&w->lock);
         memcpy(w->rec.parent_snap, before.parent_snap, sizeof before.parent_snap);

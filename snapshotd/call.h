@@ -68,6 +68,7 @@ int call_send(struct call *c, json_t *msg, const int *fds, unsigned fd_count);
 /* --- what verbs share --- */
 json_t *ws_json(struct call *c, const struct ws_rec *w);
 json_t *snap_json(struct call *c, const struct snap_rec *s);
+json_t *snap_json_named(const struct snap_rec *s, const char *ws_name);     /* whose workspace's name is known */
 json_t *labels_json(const struct labels *l);
 json_t *timing_json(const struct snapshot_timing *t);
 /* Flush before a change; sets the error. Descriptors of the call are used if they came. */
