@@ -10,7 +10,7 @@
 #include "fs/object.h"
 #include "fs/view.h"
 
-struct store; struct mount; struct nlook;
+struct store; struct mount; struct nlook; struct redo;
 
 struct workspace {
     struct workspace *next;               /* store->workspaces */
@@ -26,6 +26,9 @@ struct workspace {
     struct space *space;                  /* of the live segment */
     struct segment *seg;                  /* live segment, NULL until first data */
     struct nlook *nlook;                  /* kernel lookup counts */
+    struct redo *redo;                    /* NULL: none. Changed under commit_lock and lock */
+    uint64_t unknown_below;               /* adopted: of inodes numbered below, and of imported ones, the kernel may know more than nlook says */
+    bool settled;                         /* of them: see ws_lookups_settled */
     struct nlook *orphans;                /* inodes without links that the kernel still refers to */
     uint64_t orphan_inodes, orphan_units; /* of these: what they count for in the quotas. Not in rec: no state that is kept has them */
     bool times_only;                      /* nothing but file times changed since the last commit */
@@ -54,6 +57,24 @@ int workspace_open_view(struct store *s, struct view *v, struct workspace **ret)
 struct workspace *workspace_ref(struct workspace *w);
 /* On the last one: commits, leaves the table, frees. */
 void workspace_unref(struct workspace *w);
+
+/* --- outliving the daemon (redo.h) --- */
+/* From now on what changes goes to a redo log too, made if there is none; commits what is dirty. 0 or -errno: no log. */
+int workspace_log(struct workspace *w);
+void workspace_unlog(struct workspace *w);       /* at unmount: no log from now on. Nothing if there is none */
+int workspace_log_fd(struct workspace *w);       /* the log's memfd (stays the workspace's), or -1 */
+/* Opens a workspace that a daemon before had mounted and makes it what it was when that ended: from the disk and the log, which goes on being its log. r: taken, also on
+ * errors. Inodes without links are kept, and what the kernel knows counts as not known. To be done before the store's background begins
+ * (store_options.late) and before anybody else opens it: -EBUSY. -ENOENT; -EUCLEAN: log and disk do not fit; -errno. */
+int workspace_adopt(struct store *s, const char *id, struct redo *r, struct workspace **ret);
+/* A request that the kernel sends again, as the first daemon may have done it without answering. True: it was done; *ret_ino: the inode that it made, or 0. For those that
+ * cannot be done twice: MKNOD MKDIR SYMLINK LINK CREATE TMPFILE UNLINK RMDIR RENAME RENAME2 SETXATTR REMOVEXATTR. */
+bool redo_applied(struct workspace *w, uint64_t unique, uint32_t opcode, uint64_t *ret_ino);
+/* Of an adopted workspace: everything that the kernel had queued when it was adopted has been taken (a read gave EAGAIN). Before, a FORGET may be older
+ * than a lookup that was answered after it. */
+void ws_lookups_settled(struct workspace *w);
+/* The kernel has let go of everything (unmount). */
+void ws_forget_all(struct workspace *w);
 
 /* Durable: everything that was done before this call. Concurrent calls share one commit. 0, -EIO, -ENOSPC; -ENOENT: the workspace was removed. */
 int workspace_commit(struct workspace *w);
