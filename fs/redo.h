@@ -38,12 +38,15 @@ void redo_publish(struct redo *r);
 void redo_freeze(struct redo *r, uint64_t layer, uint64_t base, uint64_t live);
 /* Nothing that can be written here would bring back what the workspace is: lost until the next commit. */
 void redo_lose(struct redo *r);
-/* Everything published so far is what a commit has taken. */
+/* A commit is wanted: said once until the next redo_clear. */
+bool redo_is_due(struct redo *r);
+/* Everything published so far is what a commit has taken. Commit_lock is held too. */
 void redo_mark(struct redo *r);
-
-/* --- under commit_lock --- */
-/* That commit is done: what was marked goes. */
+/* That commit is done: what was marked goes. Commit_lock is held too. */
 void redo_clear(struct redo *r);
+
+/* After it, under commit_lock alone: gives memory back. */
+void redo_trim(struct redo *r);
 
 uint64_t redo_bytes(const struct redo *r);       /* published and not cleared; any thread */
 bool redo_is_lost(const struct redo *r);         /* any thread */

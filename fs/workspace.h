@@ -35,6 +35,7 @@ struct workspace {
     struct resv { uint64_t ino, slot, unit; uint32_t cap; } resv[64];   /* space set aside for slots being filled; forgotten at will */
     bool rec_dirty;                       /* counters changed since the last commit */
     bool seg_dirty;                       /* data was written to the live segment since its last sync */
+    bool commit_failed;                   /* the last one */
     bool fold_due;                        /* the view under it is to be queued once its record is durable */
     _Atomic uint64_t synced_ns;           /* time that syncs of file data took, in all */
     _Atomic uint64_t reuse_epoch;         /* grows when released units become free again: a read across that is done anew */

@@ -6,6 +6,19 @@
 #include "fs/map.h"
 #include "fs/workspace.h"
 
+/* --- life (workspace.c, ws_load.c, adopt.c) --- */
+int workspace_make(struct store *s, struct view *v, bool readonly, struct workspace **ret);   /* takes the view's reference, also on failure */
+void workspace_free(struct workspace *w);
+/* From the disk, and the log of a daemon before or NULL (then it is not attached yet); not in the table. */
+int workspace_load(struct store *s, const char *id, struct redo *redo, struct workspace **ret);
+int workspace_add(struct workspace *w);                                          /* into the table; -EBUSY: there is one of this id */
+/* Makes the live layer (and the view) of a workspace that was just loaded what the log says. */
+int redo_replay(struct workspace *w, const struct redo *redo);
+/* A freeze with numbers that were given before; durable. */
+int workspace_refreeze(struct workspace *w, uint64_t base_id, uint64_t live_id);
+/* The counters, anew: while nobody had the workspace open its view may have been folded, and then counts other units than it did. Nobody else has it yet. */
+int ws_count_anew(struct workspace *w);
+
 /* --- locks: ws.lock and view_lock (read) --- */
 void ws_lock(struct workspace *w);
 void ws_unlock(struct workspace *w);
@@ -100,6 +113,9 @@ void inode_drop(struct workspace *w, uint64_t ino);                             
 int orphan_carry(struct workspace *w, uint64_t ino);
 /* Before a fold of v is published: content of open inodes without links that only v's layers hold is copied into the live layer. */
 int ws_carry_orphans(struct workspace *w, struct view *v);
+
+/* The kernel may refer to it. */
+bool ws_is_known(const struct workspace *w, uint64_t ino);
 
 /* --- kernel lookup counts --- */
 struct nlook *nlook_new(void);
