@@ -28,6 +28,18 @@ void daemon_stop(struct daemon *d)
     eventfd_write(d->wake_fd, 1);
 }
 
+int daemon_again(struct daemon *d)
+{
+    if (!holding_is(&d->holding))
+        return -EOPNOTSUPP;
+    pthread_mutex_lock(&d->lock);
+    d->again |= !d->stopping;
+    d->stopping = true;
+    pthread_mutex_unlock(&d->lock);
+    eventfd_write(d->wake_fd, 1);
+    return 0;
+}
+
 bool daemon_stopping(struct daemon *d)
 {
     pthread_mutex_lock(&d->lock);

@@ -1,0 +1,80 @@
+/* Mounts that outlive the process which served them.
+ *
+ * The kernel ends a FUSE connection when the last descriptor of its device is closed. As long as somebody holds one, requests stay where they
+ * are: in the queue, or (taken and not answered) in the list of those under way. FUSE_NOTIFY_RESEND puts the latter back in front of the
+ * queue, with UNIQUE_RESENT in their numbers; the reply must carry the number as it then came. What the INIT of long ago agreed on stands. */
+#include "fs/fuse_pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+enum { NOTIFY_RESEND = 7 };               /* Linux 6.9 */
+
+int mount_device(const struct mount *m, struct mount_state *ret)
+{
+    *ret = (struct mount_state){ .dev = m->dev, .minor = m->minor, .second_root = m->second_root };
+    return m->ring || !m->resend ? -1 : m->fd;
+}
+
+int mount_adopt(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, const struct mount_state *s, int fd,
+                void (*on_gone)(void *arg, struct mount *m), void *arg, struct mount **ret)
+{
+    struct mount *m;
+    int r = mount_make(p, w, o, on_gone, arg, &m);
+
+    if (r) {
+        close(fd);
+        return r;
+    }
+    m->fd = fd;
+    m->dev = s->dev;
+    m->minor = s->minor;
+    m->second_root = s->second_root;
+    m->resend = true;
+    atomic_store(&m->inited, true);
+    atomic_store(&m->unsettled, true);
+    *ret = m;
+    return 0;
+}
+
+void mount_start(struct mount *m)
+{
+    struct iovec iov[1];
+
+    mount_notify(m, NOTIFY_RESEND, iov, 1);
+    int r = fuse_arm_first(m);
+    if (r)
+        log_error("fuse: adopted mount not served err=%s", errno_name(r));
+    mount_unref(m);
+}
+
+/* Reads the INIT of a file system that nobody will see. */
+static bool read_init(int fd)
+{
+    uint8_t buf[FUSE_MIN_READ_BUFFER];
+    const struct fuse_in_header *h = (const void *)buf;
+    ssize_t n = read(fd, buf, sizeof buf);
+
+    return n > (ssize_t)sizeof *h && h->opcode == FUSE_INIT && init_resend((const void *)(h + 1), (size_t)n - sizeof *h);
+}
+
+const char *fuse_resend_probe(void)
+{
+    _cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK), fs = fsopen("fuse", FSOPEN_CLOEXEC);
+    char num[16];
+
+    snprintf(num, sizeof num, "%d", fd);
+    if (fd < 0 || fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "fd", num, 0) || fsconfig(fs, FSCONFIG_SET_STRING, "rootmode", "40000", 0)
+        || fsconfig(fs, FSCONFIG_SET_STRING, "user_id", "0", 0) || fsconfig(fs, FSCONFIG_SET_STRING, "group_id", "0", 0)
+        || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+        return "FUSE cannot be mounted here";
+    return read_init(fd) ? NULL : "the kernel cannot send requests again (FUSE_NOTIFY_RESEND, Linux 6.9)";
+}
