@@ -1,5 +1,6 @@
 /* The daemon: one store, its mounts, and the peers that ask for things. One struct owns the process. */
 #pragma once
+#include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ struct daemon {
     uint64_t last_active_ns;              /* when the last peer left */
     bool stopping;
     bool again;                           /* another daemon takes over: mounts stay */
+    char again_program[PATH_MAX];         /* of another name; "": of ours */
     bool stay;                            /* `coppice up` was said: no end when idle */
     int wake_fd;                          /* eventfd: the listener looks at `stopping` */
     int down_sock;                        /* whom to tell that all is closed, or -1 */
@@ -36,8 +38,9 @@ struct daemon {
 
 /* Asks the process to end; from any thread. */
 void daemon_stop(struct daemon *d);
-/* The same, for another daemon of what is on the disk now: the holder starts it. -EOPNOTSUPP: there is no holder. */
-int daemon_again(struct daemon *d);
+/* The same, for another daemon to take over, of what is on the disk now: the holder starts it. program: its absolute path, NULL: the same name as ours.
+ * -EOPNOTSUPP: there is no holder. */
+int daemon_again(struct daemon *d, const char *program);
 bool daemon_stopping(struct daemon *d);
 
 /* verbs_history.c: how history brings in what a mount holds; arg is the daemon. */

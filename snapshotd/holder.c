@@ -200,6 +200,20 @@ static void on_channel_end(struct holder *h)
 
 /* --- messages --- */
 
+/* From the next start on. */
+static void use_programs(struct holder *h, const char *daemon)
+{
+    static char ours[PATH_MAX], theirs[PATH_MAX];
+    const char *slash = daemon ? strrchr(daemon, '/') : NULL;
+
+    if (!slash || snprintf(theirs, sizeof(theirs), "%s", daemon) >= (int)sizeof(theirs) ||
+        snprintf(ours, sizeof(ours), "%.*s/coppice-holder", (int)(slash - daemon), daemon) >= (int)sizeof(ours))
+        return;
+    h->daemon[0] = theirs;
+    h->argv[0] = ours;
+    h->self = ours;
+}
+
 static int on_message(struct holder *h, json_t *msg, int *fds, unsigned n)
 {
     json_t *meta = json_object_get(msg, "meta"), *v;
@@ -219,6 +233,7 @@ static int on_message(struct holder *h, json_t *msg, int *fds, unsigned n)
         use_log(h);
     } else if (json_object_get(msg, "again")) {
         h->again = true;
+        use_programs(h, json_string_value(json_object_get(msg, "program")));
     } else if (json_object_get(msg, "bye")) {
         h->bye = true;
     } else {

@@ -6,7 +6,7 @@
  *   {"update": ID, "meta": {...}}    these keys of meta are other ones now
  *   {"drop": ID}
  *   {"ready": true}                  it serves
- *   {"again": true}                  it ends in order; the programs on the disk are to go on
+ *   {"again": true, "program": PATH} it ends in order; the programs on the disk are to go on, the daemon's and the holder beside it ("": of the same names)
  *   {"bye": true}                    it ends, and so does the holder; nothing is left to hold
  * Holder to daemon, at its start and in this order:
  *   {"start": {"restarts", "holder", "lost_ns": CLOCK_MONOTONIC at the end of the one before, "why"}} [+ listening socket]

@@ -122,9 +122,9 @@ void holding_ready(struct holding *h)
     tell(h, json_pack("{s:b}", "ready", 1), NULL, 0);
 }
 
-void holding_again(struct holding *h)
+void holding_again(struct holding *h, const char *program)
 {
-    tell(h, json_pack("{s:b}", "again", 1), NULL, 0);
+    tell(h, json_pack("{s:b,s:s}", "again", 1, "program", program), NULL, 0);
 }
 
 void holding_bye(struct holding *h)

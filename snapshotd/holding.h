@@ -35,7 +35,7 @@ bool holding_mount(struct holding *h, uint64_t id, json_t *meta, int device_fd, 
 void holding_update(struct holding *h, uint64_t id, json_t *meta);
 void holding_drop(struct holding *h, uint64_t id);
 void holding_ready(struct holding *h);
-void holding_again(struct holding *h);
+void holding_again(struct holding *h, const char *program);   /* program: of the next one, or "" */
 void holding_bye(struct holding *h);
 /* The channel is readable. True: we are to end. */
 bool holding_told(struct holding *h);

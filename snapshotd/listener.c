@@ -46,7 +46,7 @@ static void on_signal(struct daemon *d, int signal_fd)
     if (read(signal_fd, &si, sizeof(si)) != sizeof(si) || (si.ssi_signo == SIGINT && holding_is(&d->holding)))
         return;
     log_info("signal=%u ending", si.ssi_signo);
-    if (daemon_again(d))
+    if (daemon_again(d, NULL))
         daemon_stop(d);
 }
 

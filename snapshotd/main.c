@@ -273,7 +273,7 @@ static _Noreturn void finish_again(struct daemon *d)
         log_warn("some calls were cut off: another daemon takes over");
     mounts_rest(&d->mounts);
     log_info("ended for another daemon to take over");
-    holding_again(&d->holding);
+    holding_again(&d->holding, d->again_program);
     _exit(0);
 }
 
