@@ -65,17 +65,18 @@ class World:
             broke = True
 
     def until(self, right, *args):
-        """Runs it unless a try whose connection broke has done it already: right() says whether it is done."""
+        """Runs it unless a try whose connection broke has done it already: right() says whether it is done. False: such a try did it, perhaps without its last step, the
+        snapshot by which it can be undone."""
         end = time.monotonic() + 60
         while True:
             p = subprocess.run([self.coppice, "--store", self.store, *args], capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
             said = p.stderr.decode(errors="replace")
             if p.returncode == 0:
-                return
+                return True
             if not BROKEN.search(said) or time.monotonic() > end:
                 raise Failure(f"coppice {' '.join(args)}: status {p.returncode}: {said.strip()[:600]}")
             if right():
-                return
+                return False
 
     def status(self):
         return json.loads(self.run("--json", "status"))
