@@ -6,14 +6,8 @@
 #include "fs/fuse_pool.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
 
 enum { NOTIFY_RESEND = 7 };               /* Linux 6.9 */
@@ -54,27 +48,4 @@ void mount_start(struct mount *m)
     if (r)
         log_error("fuse: adopted mount not served err=%s", errno_name(r));
     mount_unref(m);
-}
-
-/* Reads the INIT of a file system that nobody will see. */
-static bool read_init(int fd)
-{
-    uint8_t buf[FUSE_MIN_READ_BUFFER];
-    const struct fuse_in_header *h = (const void *)buf;
-    ssize_t n = read(fd, buf, sizeof buf);
-
-    return n > (ssize_t)sizeof *h && h->opcode == FUSE_INIT && init_resend((const void *)(h + 1), (size_t)n - sizeof *h);
-}
-
-const char *fuse_resend_probe(void)
-{
-    _cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK), fs = fsopen("fuse", FSOPEN_CLOEXEC);
-    char num[16];
-
-    snprintf(num, sizeof num, "%d", fd);
-    if (fd < 0 || fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "fd", num, 0) || fsconfig(fs, FSCONFIG_SET_STRING, "rootmode", "40000", 0)
-        || fsconfig(fs, FSCONFIG_SET_STRING, "user_id", "0", 0) || fsconfig(fs, FSCONFIG_SET_STRING, "group_id", "0", 0)
-        || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
-        return "FUSE cannot be mounted here";
-    return read_init(fd) ? NULL : "the kernel cannot send requests again (FUSE_NOTIFY_RESEND, Linux 6.9)";
 }

@@ -156,7 +156,6 @@ int worker_session(struct worker *w);     /* makes the decoder */
 /* Bits of fuse_init_{in,out}.flags2, of Linux 6.14 and 6.9. */
 #define INIT_RING (1u << 9)
 #define INIT_RESEND (1u << 7)
-bool init_resend(const struct fuse_init_in *in, size_t len);               /* len: bytes that there are of it */
 /* --- fuse_ring_mount.c, fuse_ring_hold.c, fuse_ring_job.c --- */
 /* Makes the rings if there are none. 0; -EOPNOTSUPP; -errno. */
 int rings_want(struct fuse_pool *p);

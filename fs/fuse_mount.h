@@ -64,5 +64,3 @@ int mount_device(const struct mount *m, struct mount_state *ret);
 int mount_adopt(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, const struct mount_state *s, int fd,
                 void (*on_gone)(void *arg, struct mount *m), void *arg, struct mount **ret);
 void mount_start(struct mount *m);
-/* Whether the kernel can send requests again: NULL, or why not (static text). Needs the right to mount. */
-const char *fuse_resend_probe(void);

@@ -129,11 +129,6 @@ static const char *name_of(struct fuse_call *c, size_t n)
     return c->len > sizeof *c->in + n && memchr(p, 0, c->len - sizeof *c->in - n) ? p : NULL;
 }
 
-bool init_resend(const struct fuse_init_in *in, size_t len)
-{
-    return len >= sizeof *in && in->flags & FUSE_INIT_EXT && in->flags2 & INIT_RESEND;
-}
-
 static void raw_init(struct fuse_call *c)
 {
     const struct fuse_init_in *in = arg_of(c, 16);
@@ -160,7 +155,7 @@ static void raw_init(struct fuse_call *c)
         atomic_store(&m->ring_on, true);
     }
     m->minor = out.minor;
-    m->resend = init_resend(in, c->len - sizeof *c->in);
+    m->resend = c->len >= sizeof *c->in + sizeof *in && in->flags & FUSE_INIT_EXT && in->flags2 & INIT_RESEND;
     fuse_reply_raw(c, 0, &out, sizeof out);
     atomic_store(&m->inited, true);
     pthread_mutex_lock(&m->pool->lock);
