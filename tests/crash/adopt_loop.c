@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "fs/verbs.h"
 #include "fs/ws_internal.h"
 #include "tests/crash/crash_child.h"
+#include "tests/lib/log_keeper.h"
 #include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
 #include "tests/model/check.h"
@@ -32,48 +32,6 @@ enum { OPS = 900, CHECK_EVERY = 60 };
 /* Of the target, after the operations that are done: what the kernel, and the daemon's own records, would remember. */
 struct memory { char id[PLACES][ID_MAX]; struct target_handle h[HANDLES]; uint64_t serial; };
 struct life_shared { _Atomic int done; _Atomic bool running; struct memory memory[2]; unsigned long adopted, lost, replayed; };
-
-/* --- the parent's part of the holder --- */
-
-struct kept { char id[ID_MAX]; int fd; };
-struct holder { int sock[2]; struct kept kept[32]; unsigned count; };
-
-static void send_log(int sock, const char *id, int fd) {
-    union { struct cmsghdr h; char b[CMSG_SPACE(sizeof(int))]; } c = {0};
-    struct iovec iov = { (void *)id, ID_MAX };
-    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c.b };
-    c.h = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
-    memcpy(CMSG_DATA(&c.h), &fd, sizeof fd);
-    if (sendmsg(sock, &m, 0) != ID_MAX) abort();
-}
-
-static struct kept *kept_find(struct holder *h, const char *id) {
-    for (unsigned i = 0; i < h->count; i++)
-        if (!strcmp(h->kept[i].id, id)) return &h->kept[i];
-    return NULL;
-}
-
-static void take_logs(struct holder *h) {
-    for (;;) {
-        union { struct cmsghdr h; char b[CMSG_SPACE(sizeof(int))]; } c;
-        char id[ID_MAX];
-        struct iovec iov = { id, sizeof id };
-        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.b, .msg_controllen = sizeof c.b };
-        if (recvmsg(h->sock[0], &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != ID_MAX) return;
-        struct kept *k = kept_find(h, id);
-        if (k) close(k->fd);
-        if (!k && h->count == 32) memmove(h->kept, h->kept + 1, sizeof h->kept - sizeof h->kept[0]), h->count--;
-        if (!k) k = &h->kept[h->count++];
-        memcpy(k->id, id, sizeof id);
-        memcpy(&k->fd, CMSG_DATA(&c.h), sizeof k->fd);
-    }
-}
-
-static void drop_logs(struct holder *h) {
-    take_logs(h);
-    for (unsigned i = 0; i < h->count; i++) close(h->kept[i].fd);
-    h->count = 0;
-}
 
 /* --- dying at a chosen call --- */
 
@@ -112,7 +70,7 @@ static void hooks(long calls) {
 
 /* --- the child --- */
 
-struct life { struct target_ws t; struct model *m; struct rng r; struct life_shared *s; struct holder *holder; int64_t start_s; };
+struct life { struct target_ws t; struct model *m; struct rng r; struct life_shared *s; struct log_keeper *holder; int64_t start_s; };
 
 /* As the kernel gives it: an append has a place, a copy ends where the file ended when it was asked for. */
 static struct op draw(struct rng *r, struct model *m) {
@@ -128,7 +86,7 @@ static int put_logs(struct life *l) {
         struct workspace *w;
         if (!l->t.id[i][0]) continue;
         int r = target_ws_get(&l->t, i, &w);
-        if (!r && !w->redo && !(r = workspace_log(w))) send_log(l->holder->sock[1], l->t.id[i], workspace_log_fd(w));
+        if (!r && !w->redo && !(r = workspace_log(w))) log_keeper_send(l->holder, l->t.id[i], workspace_log_fd(w));
         if (r) return r;
     }
     return 0;
@@ -143,7 +101,7 @@ static void remember(struct life *l, int done) {
 }
 
 static int adopt_one(struct life *l, unsigned at) {
-    struct kept *k = kept_find(l->holder, l->t.id[at]);
+    struct kept_log *k = log_keeper_find(l->holder, l->t.id[at]);
     struct redo *redo;
     int r = k ? redo_open(k->fd, k->id, &redo) : -ENODATA;
     if (k) k->fd = -1;
@@ -244,7 +202,7 @@ static const char *one(struct life *l, int i, bool again) {
     return w ? out : NULL;
 }
 
-static int child(const char *dir, uint64_t seed, unsigned number, struct life_shared *s, struct holder *holder, long calls) {
+static int child(const char *dir, uint64_t seed, unsigned number, struct life_shared *s, struct log_keeper *holder, long calls) {
     struct store_options opt = crash_options(seed);
     struct life l = { .m = model_new(), .r = { seed }, .s = s, .holder = holder, .start_s = time(NULL) };
     struct rng own = { seed * 1000 + number };
@@ -288,7 +246,7 @@ static double now_s(void) {
 }
 
 /* 0 killed, 1 failed, 2 it came to the end. */
-static int one_life(const char *dir, uint64_t seed, unsigned number, struct life_shared *s, struct holder *h, struct rng *r) {
+static int one_life(const char *dir, uint64_t seed, unsigned number, struct life_shared *s, struct log_keeper *h, struct rng *r) {
     long calls = rng_chance(r, 50) ? (long)(1 + rng_below(r, 120)) : 0;
     int target = s->done + (int)rng_below(r, 60), st = 0;
     useconds_t extra = (useconds_t)rng_below(r, 1500);
@@ -301,7 +259,7 @@ static int one_life(const char *dir, uint64_t seed, unsigned number, struct life
     }
     bool over = false;
     while (!over && (!s->running || calls || s->done < target)) {
-        take_logs(h);
+        log_keeper_take(h);
         over = waitpid(pid, &st, WNOHANG) == pid;
         if (!over) usleep(20);
     }
@@ -310,7 +268,7 @@ static int one_life(const char *dir, uint64_t seed, unsigned number, struct life
         kill(pid, SIGKILL);
         waitpid(pid, &st, 0);
     }
-    take_logs(h);
+    log_keeper_take(h);
     if (WIFEXITED(st)) return WEXITSTATUS(st) ? 1 : 2;
     if (WTERMSIG(st) != SIGKILL) return printf("# the working process died of signal %d\n", WTERMSIG(st)), 1;
     return 0;
@@ -318,10 +276,10 @@ static int one_life(const char *dir, uint64_t seed, unsigned number, struct life
 
 static int one_store(uint64_t seed, unsigned long *kills, struct life_shared *s) {
     char dir[512];
-    struct holder h = {0};
+    struct log_keeper h;
     struct rng r = { seed ^ 0xadadad };
     int res = 0;
-    if (tmp_make("adopt", dir, sizeof dir) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, h.sock)) return 1;
+    if (tmp_make("adopt", dir, sizeof dir) || log_keeper_init(&h)) return 1;
     s->done = 0;
     unsigned number = 0;
     while (!res) {
@@ -330,9 +288,7 @@ static int one_store(uint64_t seed, unsigned long *kills, struct life_shared *s)
         if (!s->running && !number) break;                    /* killed while the store was made */
         number++;
     }
-    drop_logs(&h);
-    close(h.sock[0]);
-    close(h.sock[1]);
+    log_keeper_fini(&h);
     if (res == 1) return printf("not ok: seed %llu, life %u, operation %d; store kept in %s\n", (unsigned long long)seed, number, s->done, dir), 1;
     tmp_remove(dir);
     return 0;
