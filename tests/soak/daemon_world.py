@@ -34,7 +34,7 @@ class World:
         os.mkdir(self.mnt)
         self.daemon = None
         self.log = open(os.path.join(self.dir, "log"), "ab")
-        self.run("init")
+        subprocess.run([self.snapshotd, "--store", self.store, "--init"], check=True)
         self.start()
 
     def start(self):
@@ -43,6 +43,7 @@ class World:
             if self.daemon.poll() is not None:
                 raise Failure(f"the daemon did not start: {self.daemon.returncode}, see {self.log.name}")
             time.sleep(0.01)
+        self.status()
 
     def stop(self):
         """Ends it in order."""
@@ -80,6 +81,11 @@ class World:
 
     def status(self):
         return json.loads(self.run("--json", "status"))
+
+    def outlives(self):
+        """Does somebody keep the mounts that are there now?"""
+        s = self.status()
+        return bool(s.get("holder")) and all(m["protected"] for m in s["mount_list"])
 
     def pid(self):
         """Of the daemon that serves now."""
