@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/errand.h"
 #include "base/log.h"
 
 enum { NOTIFY_RESEND = 7 };               /* Linux 6.9 */
@@ -48,4 +49,24 @@ void mount_start(struct mount *m)
     if (r)
         log_error("fuse: adopted mount not served err=%s", errno_name(r));
     mount_unref(m);
+}
+
+struct telling { struct mount *m; void (*fn)(void *arg, struct mount *m); void *arg; };
+
+static int tell(void *arg, int fd)
+{
+    struct telling *t = arg;
+
+    (void)fd;                             /* it is m->fd, of the same number here */
+    t->fn(t->arg, t->m);
+    return 0;
+}
+
+void mount_tell(struct mount *m, void (*fn)(void *arg, struct mount *m), void *arg)
+{
+    struct telling t = { m, fn, arg };
+    int r = errand_run(m->fd, tell, &t);
+
+    if (r)
+        log_error("fuse: the kernel is not told of changes err=%s", errno_name(r));
 }

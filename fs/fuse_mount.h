@@ -41,7 +41,9 @@ void mount_release(struct mount *m);
 /* The mount of a workspace with a reference, or NULL; for those who have only the workspace. Takes w->lock for a moment. */
 struct mount *mount_of(struct workspace *w);
 void mount_put(struct mount *m);          /* NULL is fine */
-/* Tells the kernel that things changed under it (restore). From a non-pool thread. Errors of single notifications are normal. */
+/* Tells the kernel that things changed under it (restore). Errors of single notifications are normal. A notification may wait for requests of
+ * the mount, so it is sent from within mount_tell (base/errand.h says why), which waits for fn. Not from a pool thread. */
+void mount_tell(struct mount *m, void (*fn)(void *arg, struct mount *m), void *arg);
 /* Contents, attributes and listing. But with the writeback cache the kernel believes its own size and times of a regular file as long
  * as it has the inode, so a new size is not seen before mount_inval_entry of all its names, and by those who have it open not at all:
  * give such a file another inode number. */
