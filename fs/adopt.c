@@ -47,7 +47,7 @@ static int take_op(void *arg, const struct redo_op *op)
 {
     struct workspace *w = arg;
 
-    if (op->layer < w->live->id)
+    if (op->kind == REDO_STALES || op->layer < w->live->id)
         return 0;
     if (op->layer > w->live->id)
         return -EUCLEAN;
@@ -131,4 +131,34 @@ bool redo_applied(struct workspace *w, uint64_t unique, uint32_t opcode, uint64_
     bool done = w->redo && redo_was_done(w->redo, unique, opcode, ret_ino);
     pthread_mutex_unlock(&w->lock);
     return done;
+}
+
+/* --- what the kernel is to be told --- */
+
+void ws_tell_begin(struct workspace *w)
+{
+    if (!w->redo)
+        return;
+    redo_tell_begin(w->redo);
+    pthread_cond_broadcast(&w->frozen);
+}
+
+void ws_stale(struct workspace *w, uint64_t ino, const char *name, size_t n)
+{
+    if (w->redo)
+        redo_stale(w->redo, ino, name, n);
+}
+
+void ws_told(struct workspace *w)
+{
+    pthread_mutex_lock(&w->lock);
+    if (w->redo)
+        redo_tell_end(w->redo);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Without the lock: fn may wait for who wants it. Nothing goes from the log before ws_told. */
+int ws_untold(struct workspace *w, int (*fn)(void *arg, uint64_t ino, const char *name, uint32_t len), void *arg)
+{
+    return w->redo ? redo_each_stale(w->redo, fn, arg) : 0;
 }

@@ -6,11 +6,12 @@
  * that an op is always in one piece. What is behind tail does not count: an op is written there and counts with the one store of tail. All else is
  * under ws.lock, so that a process killed at any instruction leaves a log that is right as of some moment.
  *
- *   head <= mark <= tail <= pos           pos: end of the op being written; mark: what the commit under way has taken
+ *   head <= mark <= tail <= op <= pos     pos: end of the op being written; mark: what the commit under way has taken
  *   pos <= freed + REDO_RING_BYTES        freed: below it the ring's memory was given back
  *
- * op:  length (4), kind (4), layer (8), then puts, or base (8) and live (8)
- * put: length of the key (2), of the value (4; ~0: tombstone), key, value
+ * op:    length (4), kind (4), layer (8), then puts, or stales, or base (8) and live (8); several may be published at once
+ * put:   length of the key (2), of the value (4; ~0: tombstone), key, value
+ * stale: inode (8), length of the name (2), the name and a NUL, or nothing
  *
  * Slots say which of the kernel's requests the ops belong to. `at` is the tail that the op made: a slot counts if that was reached; it is written
  * first as never to be reached, so that half a slot never counts. A new daemon's threads use the slots anew while requests of the old one's may still wait: so
@@ -137,7 +138,7 @@ static void rewind_ring(struct redo *r)
     if (freed < start)
         redo_punch(r, freed, start);
     redo_punch(r, freed > start + KEEP_BYTES ? freed : start + KEEP_BYTES, r->pos + UNIT);
-    r->pos = r->mark = start + REDO_RING_BYTES;
+    r->pos = r->op = r->mark = start + REDO_RING_BYTES;
     atomic_store_explicit(&r->h->head, r->pos, memory_order_release);      /* a head behind the tail is an empty log, too */
     atomic_store_explicit(&r->h->tail, r->pos, memory_order_release);
     atomic_store(&r->freed, r->pos);
@@ -157,10 +158,20 @@ static bool room(struct redo *r, size_t n)
     return !r->overflow;
 }
 
-static void op_begin(struct redo *r, enum redo_kind kind, uint64_t layer)
+static void op_end(struct redo *r)
 {
-    uint8_t *p = redo_at(r, r->pos);
+    if (r->op < r->pos)
+        put_le32(redo_at(r, r->op), (uint32_t)(r->pos - r->op));
+    r->op = r->pos;
+}
 
+/* Goes on with an op of this kind, or begins one. */
+static void op_of(struct redo *r, enum redo_kind kind, uint64_t layer)
+{
+    if (r->op < r->pos && le32(redo_at(r, r->op) + 4) == kind)
+        return;
+    op_end(r);
+    uint8_t *p = redo_at(r, r->pos);
     put_le32(p + 4, kind);
     put_le64(p + 8, layer);
     r->pos += OP_HEAD;
@@ -172,8 +183,7 @@ void redo_put(struct redo *r, uint64_t layer, const void *key, size_t key_len, c
 
     if (!room(r, n + OP_HEAD))
         return;
-    if (r->pos == redo_tail(r))
-        op_begin(r, REDO_PUTS, layer);
+    op_of(r, REDO_PUTS, layer);
     uint8_t *p = redo_at(r, r->pos);
     put_le16(p, (uint16_t)key_len);
     put_le32(p + 2, tombstone ? REDO_NO_VALUE : (uint32_t)val_len);
@@ -181,6 +191,23 @@ void redo_put(struct redo *r, uint64_t layer, const void *key, size_t key_len, c
     if (!tombstone && val_len)
         memcpy(p + PUT_HEAD + key_len, val, val_len);
     r->pos += n;
+}
+
+void redo_stale(struct redo *r, uint64_t ino, const char *name, size_t n)
+{
+    size_t bytes = STALE_HEAD + (n ? n + 1 : 0);
+
+    if (!room(r, bytes + OP_HEAD))
+        return;
+    op_of(r, REDO_STALES, 0);
+    uint8_t *p = redo_at(r, r->pos);
+    put_le64(p, ino);
+    put_le16(p + 8, (uint16_t)n);
+    if (n) {
+        memcpy(p + STALE_HEAD, name, n);
+        p[STALE_HEAD + n] = 0;
+    }
+    r->pos += bytes;
 }
 
 void redo_note(struct redo *r, uint64_t ino)
@@ -209,13 +236,13 @@ void redo_publish(struct redo *r)
     r->noted = false;
     if (r->overflow) {
         r->overflow = false;
-        r->pos = tail;
+        r->pos = r->op = tail;
         redo_lose(r);
         return;
     }
     if (r->pos == tail)
         return;
-    put_le32(redo_at(r, tail), (uint32_t)(r->pos - tail));
+    op_end(r);
     if (noted)
         write_note(r);
     atomic_store_explicit(&r->h->tail, r->pos, memory_order_release);
@@ -224,7 +251,7 @@ void redo_publish(struct redo *r)
 void redo_freeze(struct redo *r, uint64_t layer, uint64_t base, uint64_t live)
 {
     if (room(r, FREEZE_BYTES)) {
-        op_begin(r, REDO_FREEZE, layer);
+        op_of(r, REDO_FREEZE, layer);
         put_le64(redo_at(r, r->pos), base);
         put_le64(redo_at(r, r->pos) + 8, live);
         r->pos += 16;
@@ -238,13 +265,27 @@ void redo_mark(struct redo *r)
     r->losses_at_mark = r->losses;
 }
 
+void redo_tell_begin(struct redo *r)
+{
+    if (r->telling++ == 0)
+        r->hold = redo_tail(r);
+}
+
+void redo_tell_end(struct redo *r)
+{
+    if (r->telling)                       /* else it began with another log */
+        r->telling--;
+}
+
 void redo_clear(struct redo *r)
 {
-    atomic_store_explicit(&r->h->head, r->mark, memory_order_release);
+    uint64_t to = r->telling && r->hold < r->mark ? r->hold : r->mark;
+
+    atomic_store_explicit(&r->h->head, to, memory_order_release);
     if (r->losses == r->losses_at_mark)
         atomic_store(&r->h->lost, 0);
     r->asked = false;
-    if (r->mark == redo_tail(r) && r->mark - atomic_load(&r->freed) <= TRIM_BYTES)
+    if (to == redo_tail(r) && to - atomic_load(&r->freed) <= TRIM_BYTES)
         rewind_ring(r);
 }
 
@@ -271,6 +312,11 @@ uint64_t redo_bytes(const struct redo *r)
     uint64_t head = atomic_load(&r->h->head), tail = atomic_load(&r->h->tail);
 
     return tail > head ? tail - head : 0;
+}
+
+bool redo_is_full(const struct redo *r)
+{
+    return redo_bytes(r) > REDO_HARD_BYTES && !r->telling;     /* to be told, the kernel may wait for one who would wait here */
 }
 
 bool redo_is_lost(const struct redo *r)

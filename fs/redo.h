@@ -45,6 +45,14 @@ void redo_mark(struct redo *r);
 /* That commit is done: what was marked goes. Commit_lock is held too. */
 void redo_clear(struct redo *r);
 
+/* Changes that did not come from the kernel, of which it is to be told (restore): nothing goes from redo_tell_begin until redo_tell_end, so that who comes after a kill
+ * can tell it; redo_stale goes with the change into one hold. name: in the directory ino; n 0: the inode itself. Under ws.lock; they nest. */
+void redo_tell_begin(struct redo *r);
+void redo_stale(struct redo *r, uint64_t ino, const char *name, size_t n);
+void redo_tell_end(struct redo *r);
+/* So full that who can should wait for a commit. Any thread. */
+bool redo_is_full(const struct redo *r);
+
 /* After it, under commit_lock alone: gives memory back. */
 void redo_trim(struct redo *r);
 
@@ -55,11 +63,13 @@ void redo_break(struct redo *r);
 bool redo_is_broken(const struct redo *r);
 
 /* --- reading, before anything is written --- */
-enum redo_kind { REDO_PUTS = 1, REDO_FREEZE = 2 };
-struct redo_op { enum redo_kind kind; uint64_t layer, base, live; const uint8_t *puts; size_t puts_len; };
+enum redo_kind { REDO_PUTS = 1, REDO_FREEZE = 2, REDO_STALES = 3 };
+struct redo_op { enum redo_kind kind; uint64_t layer, base, live; const uint8_t *body; size_t body_len; };   /* body: of PUTS and STALES */
 /* Each op in order; non-zero of fn stops and is returned. -EUCLEAN. */
 int redo_each(const struct redo *r, int (*fn)(void *arg, const struct redo_op *op), void *arg);
 typedef int redo_put_fn(void *arg, const uint8_t *key, size_t key_len, const uint8_t *val, size_t val_len, bool tombstone);
 int redo_each_put(const struct redo_op *op, redo_put_fn *fn, void *arg);
+typedef int redo_stale_fn(void *arg, uint64_t ino, const char *name, uint32_t n);        /* name: NULL for the inode itself; ends with a NUL */
+int redo_each_stale(const struct redo *r, redo_stale_fn *fn, void *arg);
 /* True if the daemon before has done this request (bit 63 of unique, set in one that is sent again, does not count). ino: of what it made, or 0. */
 bool redo_was_done(const struct redo *r, uint64_t unique, uint32_t opcode, uint64_t *ret_ino);

@@ -11,7 +11,7 @@
 #define REDO_NO_VALUE UINT32_MAX
 enum {
     REDO_VERSION = 1, REDO_DONE = 512, REDO_HEADER = 32768,
-    OP_HEAD = 16, PUT_HEAD = 6, FREEZE_BYTES = OP_HEAD + 16,
+    OP_HEAD = 16, PUT_HEAD = 6, STALE_HEAD = 10, FREEZE_BYTES = OP_HEAD + 16,
 };
 
 struct redo_slot { _Atomic uint64_t at; uint64_t unique, ino; uint32_t opcode, spare; };
@@ -31,7 +31,9 @@ struct redo {
     int fd;
     struct redo_header *h;
     uint8_t *ring;
-    uint64_t pos, mark;
+    uint64_t pos, op, mark;               /* op: where the one being written begins; pos: none is */
+    uint64_t hold;                        /* while `telling`: nothing goes from here on */
+    _Atomic unsigned telling;
     _Atomic uint64_t freed;
     uint32_t losses, losses_at_mark;      /* under ws.lock */
     bool overflow;                        /* the op being written did not fit */

@@ -64,15 +64,15 @@ static int op_read(const uint8_t *p, size_t left, struct redo_op *ret, size_t *r
         return -EUCLEAN;
     size_t n = le32(p);
     uint32_t kind = le32(p + 4);
-    if (n < OP_HEAD || n > left || (kind != REDO_PUTS && kind != REDO_FREEZE) || (kind == REDO_FREEZE && n != FREEZE_BYTES))
+    if (n < OP_HEAD || n > left || kind < REDO_PUTS || kind > REDO_STALES || (kind == REDO_FREEZE && n != FREEZE_BYTES))
         return -EUCLEAN;
     *ret = (struct redo_op){ .kind = kind, .layer = le64(p + 8) };
     if (kind == REDO_FREEZE) {
         ret->base = le64(p + OP_HEAD);
         ret->live = le64(p + OP_HEAD + 8);
     } else {
-        ret->puts = p + OP_HEAD;
-        ret->puts_len = n - OP_HEAD;
+        ret->body = p + OP_HEAD;
+        ret->body_len = n - OP_HEAD;
     }
     *ret_len = n;
     return 0;
@@ -97,7 +97,7 @@ int redo_each(const struct redo *r, int (*fn)(void *arg, const struct redo_op *o
 
 int redo_each_put(const struct redo_op *op, redo_put_fn *fn, void *arg)
 {
-    const uint8_t *p = op->puts, *end = p + op->puts_len;
+    const uint8_t *p = op->body, *end = p + op->body_len;
     int err = 0;
 
     while (!err && p < end) {
@@ -112,6 +112,39 @@ int redo_each_put(const struct redo_op *op, redo_put_fn *fn, void *arg)
         p += PUT_HEAD + key_len + val_len;
     }
     return err;
+}
+
+struct stales { redo_stale_fn *fn; void *arg; };
+
+static int op_stales(void *arg, const struct redo_op *op)
+{
+    const struct stales *s = arg;
+    const uint8_t *p = op->body, *end = p + op->body_len;
+    int err = 0;
+
+    if (op->kind != REDO_STALES)
+        return 0;
+    while (!err && p < end) {
+        if (end - p < STALE_HEAD)
+            return -EUCLEAN;
+        size_t n = le16(p + 8), bytes = n ? n + 1 : 0;
+        if ((size_t)(end - p) - STALE_HEAD < bytes || n > NAME_BYTES_MAX || (n && p[STALE_HEAD + n]))
+            return -EUCLEAN;
+        err = s->fn(s->arg, le64(p), n ? (const char *)p + STALE_HEAD : NULL, (uint32_t)n);
+        p += STALE_HEAD + bytes;
+    }
+    return err;
+}
+
+int redo_each_stale(const struct redo *r, redo_stale_fn *fn, void *arg)
+{
+    return redo_each(r, op_stales, &(struct stales){ fn, arg });
+}
+
+static int count_stale(void *arg, uint64_t ino, const char *name, uint32_t n)
+{
+    ++*(size_t *)arg;
+    return 0;
 }
 
 static int no_put(void *arg, const uint8_t *key, size_t key_len, const uint8_t *val, size_t val_len, bool tombstone)
@@ -137,14 +170,18 @@ static int take_over(struct redo *r, const char *ws_id)
     uint64_t head = atomic_load(&h->head), tail = atomic_load(&h->tail);
     if (tail > head && tail - head > REDO_RING_BYTES)
         return -EUCLEAN;
+    size_t stales = 0;
     err = redo_each(r, check_op, NULL);
+    if (err == 0)
+        err = redo_each_stale(r, count_stale, &stales);
     if (err < 0)
         return err;
     if (tail < head)                      /* killed while it went back to the start of the ring */
         atomic_store(&h->tail, tail = head);
     carry_notes(r);
-    r->pos = tail;
-    r->mark = head;
+    r->pos = r->op = tail;
+    r->mark = r->hold = head;
+    r->telling = stales > 0;              /* until ws_told() */
     atomic_store(&r->freed, head & ~(uint64_t)(UNIT - 1));
     redo_punch(r, tail + UNIT, (head & ~(uint64_t)(UNIT - 1)) + REDO_RING_BYTES);
     return 0;

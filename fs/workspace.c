@@ -228,7 +228,7 @@ bool ws_is_crowded(struct workspace *w)
 /* A freeze, or for the log a commit, makes room. */
 static bool is_full(const struct workspace *w)
 {
-    return map_bytes(w->live->map) > LAYER_HARD_BYTES || (w->redo && redo_bytes(w->redo) > REDO_HARD_BYTES && !w->commit_failed);
+    return map_bytes(w->live->map) > LAYER_HARD_BYTES || (w->redo && !w->commit_failed && redo_is_full(w->redo));
 }
 
 int ws_lock_change(struct workspace *w, bool wait_room)

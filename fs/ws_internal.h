@@ -28,6 +28,10 @@ int ws_lock_change(struct workspace *w, bool wait_room);
 /* The live layer is so full that ws_lock_change may wait soon. */
 bool ws_is_crowded(struct workspace *w);
 
+/* --- changes that the kernel does not know of (adopt.c): begin and stale with the lock held, in the hold of the change or before; then tell it, then ws_told() --- */
+void ws_tell_begin(struct workspace *w);
+void ws_stale(struct workspace *w, uint64_t ino, const char *name, size_t n);    /* n 0: the inode itself */
+
 /* --- values over the levels of the workspace (ws_lock held) --- */
 static inline int ws_get(struct workspace *w, const struct key *k, struct view_val *ret) { return view_get_over(w->view, w->live, k->b, k->len, ret); }
 int ws_each(struct workspace *w, const struct key *from, const struct key *to, view_each_fn *fn, void *arg);

@@ -87,7 +87,7 @@ static int put_logs(struct life *l) {
         if (!l->t.id[i][0]) continue;
         int r = target_ws_get(&l->t, i, &w);
         if (!r && !w->redo && !(r = workspace_log(w))) log_keeper_send(l->holder, l->t.id[i], workspace_log_fd(w));
-        if (r) return r;
+        if (r && r != -ENOENT) return r;                      /* ENOENT: it was being removed; else the next operation on it says so */
     }
     return 0;
 }

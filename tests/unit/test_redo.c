@@ -65,7 +65,9 @@ static int say_op(void *arg, const struct redo_op *op)
 {
     int r = 0;
 
-    if (op->kind == REDO_FREEZE)
+    if (op->kind == REDO_STALES)
+        buf_printf(arg, "stales");
+    else if (op->kind == REDO_FREEZE)
         buf_printf(arg, "freeze %d %d %d", (int)op->layer, (int)op->base, (int)op->live);
     else
         r = redo_each_put(op, say_put, arg);
@@ -198,6 +200,47 @@ static void what_does_not_fit_makes_it_lost_until_a_commit_has_everything(void *
     assert_false(redo_is_lost(r));
     free(val);
     redo_free(r);
+}
+
+static int say_stale(void *arg, uint64_t ino, const char *name, uint32_t n)
+{
+    buf_printf(arg, "%d%s%s ", (int)ino, n ? "/" : "", n ? name : "");
+    return 0;
+}
+
+static void what_the_kernel_is_to_be_told_stays_until_it_was(void **state)
+{
+    struct redo *r = fresh_log(), *next;
+    struct buf b = BUF_INIT;
+
+    put_op(r, 1, "one");
+    redo_tell_begin(r);
+    put(r, 2, "two");
+    redo_stale(r, 2, NULL, 0);
+    redo_stale(r, 1, "name", 4);
+    redo_publish(r);
+    assert_string_equal(found(redo_fd(r), 0, NULL), "1=one |2=two |stales|");
+    redo_mark(r);
+    redo_clear(r);
+    put_op(r, 3, "three");
+    assert_string_equal(found(redo_fd(r), 0, NULL), "2=two |stales|3=three |");
+    assert_int_equal(redo_open(fcntl(redo_fd(r), F_DUPFD_CLOEXEC, 3), ID, &next), 0);
+    redo_free(r);
+    redo_mark(next);
+    redo_clear(next);
+    assert_int_equal(redo_each_stale(next, say_stale, &b), 0);
+    assert_int_equal(b.len, strlen("2 1/name "));
+    assert_memory_equal(b.data, "2 1/name ", b.len);
+    redo_tell_end(next);
+    put_op(next, 4, "four");
+    redo_clear(next);
+    assert_string_equal(found(redo_fd(next), 0, NULL), "4=four |");
+    redo_tell_end(next);                  /* nobody was telling */
+    redo_mark(next);
+    redo_clear(next);
+    assert_int_equal(redo_bytes(next), 0);
+    buf_fini(&b);
+    redo_free(next);
 }
 
 static void what_is_not_a_log_of_this_workspace_is_refused(void **state)
@@ -783,6 +826,7 @@ int main(void)
         cmocka_unit_test(a_commit_takes_what_it_marked_and_a_failed_one_nothing),
         cmocka_unit_test(it_goes_round),
         cmocka_unit_test(what_does_not_fit_makes_it_lost_until_a_commit_has_everything),
+        cmocka_unit_test(what_the_kernel_is_to_be_told_stays_until_it_was),
         cmocka_unit_test(what_is_not_a_log_of_this_workspace_is_refused),
         cmocka_unit_test(notes_of_requests_live_through_every_takeover),
         cmocka_unit_test(it_is_right_after_every_instruction),
