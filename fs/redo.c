@@ -210,6 +210,33 @@ void redo_stale(struct redo *r, uint64_t ino, const char *name, size_t n)
     r->pos += bytes;
 }
 
+int redo_writing(struct redo *r, uint64_t ino)
+{
+    if (!~r->busy) {
+        atomic_store(&r->h->writing_all, 1);
+        return -1;
+    }
+    int place = __builtin_ctzll(~r->busy);
+    r->busy |= 1ull << place;
+    atomic_store_explicit(&r->h->writing[place], ino, memory_order_release);
+    return place;
+}
+
+void redo_written(struct redo *r, int place)
+{
+    if (place >= 0)
+        r->ended |= 1ull << place;
+}
+
+static void end_writing(struct redo *r)
+{
+    for (; r->ended; r->ended &= r->ended - 1) {
+        int place = __builtin_ctzll(r->ended);
+        atomic_store_explicit(&r->h->writing[place], 0, memory_order_release);
+        r->busy &= ~(1ull << place);
+    }
+}
+
 void redo_note(struct redo *r, uint64_t ino)
 {
     r->noted = true;
@@ -228,7 +255,7 @@ static void write_note(struct redo *r)
     atomic_store_explicit(&s->at, r->pos, memory_order_release);
 }
 
-void redo_publish(struct redo *r)
+static void publish(struct redo *r)
 {
     uint64_t tail = redo_tail(r);
     bool noted = r->noted && redo_now.unique;
@@ -246,6 +273,13 @@ void redo_publish(struct redo *r)
     if (noted)
         write_note(r);
     atomic_store_explicit(&r->h->tail, r->pos, memory_order_release);
+}
+
+void redo_publish(struct redo *r)
+{
+    publish(r);
+    if (r->ended)
+        end_writing(r);
 }
 
 void redo_freeze(struct redo *r, uint64_t layer, uint64_t base, uint64_t live)

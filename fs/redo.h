@@ -32,6 +32,9 @@ void redo_free(struct redo *r);           /* NULL is fine */
 void redo_put(struct redo *r, uint64_t layer, const void *key, size_t key_len, const void *val, size_t val_len, bool tombstone);
 /* The request in hand is done when what was put is published. ino: of the inode that it made, or 0. */
 void redo_note(struct redo *r, uint64_t ino);
+/* From now on bytes may lie behind the end of this file, in space of its own; until what is put before the next redo_publish after redo_written counts. */
+int redo_writing(struct redo *r, uint64_t ino);
+void redo_written(struct redo *r, int place);
 /* What was put since the last time counts from now on, all of it or, if the process is killed before, nothing. */
 void redo_publish(struct redo *r);
 /* The layer `layer` is frozen as the base `base`, what follows goes into the layer `live`. Published. */
@@ -71,5 +74,8 @@ typedef int redo_put_fn(void *arg, const uint8_t *key, size_t key_len, const uin
 int redo_each_put(const struct redo_op *op, redo_put_fn *fn, void *arg);
 typedef int redo_stale_fn(void *arg, uint64_t ino, const char *name, uint32_t n);        /* name: NULL for the inode itself; ends with a NUL */
 int redo_each_stale(const struct redo *r, redo_stale_fn *fn, void *arg);
+/* The files that were being written when the daemon ended; all true: any may have been. */
+int redo_each_writing(const struct redo *r, int (*fn)(void *arg, uint64_t ino), void *arg, bool *ret_all);
+void redo_writing_reset(struct redo *r);
 /* True if the daemon before has done this request (bit 63 of unique, set in one that is sent again, does not count). ino: of what it made, or 0. */
 bool redo_was_done(const struct redo *r, uint64_t unique, uint32_t opcode, uint64_t *ret_ino);

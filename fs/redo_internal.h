@@ -21,7 +21,8 @@ struct redo_header {
     uint32_t version, slots, done_max, spare;
     uint64_t ring_bytes;
     _Atomic uint64_t head, tail;
-    _Atomic uint32_t lost, broken, done_count;
+    _Atomic uint32_t lost, broken, done_count, writing_all;
+    _Atomic uint64_t writing[64];
     _Alignas(64) struct redo_slot slot[REDO_SLOTS];
     struct redo_done done[REDO_DONE];
 };
@@ -32,6 +33,7 @@ struct redo {
     struct redo_header *h;
     uint8_t *ring;
     uint64_t pos, op, mark;               /* op: where the one being written begins; pos: none is */
+    uint64_t busy, ended;                 /* bits of header.writing: in use; to be given back when published */
     uint64_t hold;                        /* while `telling`: nothing goes from here on */
     _Atomic unsigned telling;
     _Atomic uint64_t freed;

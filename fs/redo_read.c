@@ -56,6 +56,26 @@ bool redo_was_done(const struct redo *r, uint64_t unique, uint32_t opcode, uint6
     return d;
 }
 
+int redo_each_writing(const struct redo *r, int (*fn)(void *arg, uint64_t ino), void *arg, bool *ret_all)
+{
+    int err = 0;
+
+    *ret_all = atomic_load(&r->h->writing_all);
+    for (unsigned i = 0; !err && !*ret_all && i < 64; i++) {
+        uint64_t ino = atomic_load(&r->h->writing[i]);
+        if (ino)
+            err = fn(arg, ino);
+    }
+    return err;
+}
+
+void redo_writing_reset(struct redo *r)
+{
+    for (unsigned i = 0; i < 64; i++)
+        atomic_store(&r->h->writing[i], 0);
+    atomic_store(&r->h->writing_all, 0);
+}
+
 /* --- ops --- */
 
 static int op_read(const uint8_t *p, size_t left, struct redo_op *ret, size_t *ret_len)

@@ -211,7 +211,31 @@ static int load_plain(struct workspace *w)
 {
     int r = claim_slots(w, w->space);
 
-    return r ? r : drop_unlinked(w);
+    if (r == 0)
+        r = drop_unlinked(w);
+    return r ? r : content_clear_tails(w);
+}
+
+static int clear_tail(void *arg, uint64_t ino)
+{
+    struct workspace *w = arg;
+    struct inode in;
+    int r = ws_get_inode(w, ino, &in);
+
+    return r == -ENOENT || (r == 0 && !inode_is_reg(&in)) ? 0 : r < 0 ? r : content_clear_tail(w, ino, &in);
+}
+
+/* Only what was being written can have more than it should: what was written is in the log. */
+static int clear_tails_logged(struct workspace *w, struct redo *redo)
+{
+    bool all;
+    int r = redo_each_writing(redo, clear_tail, w, &all);
+
+    if (r == 0 && all)
+        r = content_clear_tails(w);
+    if (r == 0)
+        redo_writing_reset(redo);
+    return r;
 }
 
 /* Nothing of it may be in the log but what was: it is attached last. What counting anew puts is found again each time. */
@@ -223,6 +247,8 @@ static int load_logged(struct workspace *w, struct redo *redo)
         r = claim_all(w);
     if (r == 0)
         r = keep_unlinked(w);
+    if (r == 0)
+        r = clear_tails_logged(w, redo);
     if (r < 0)
         return r;
     w->broken = redo_is_broken(redo) ? -EIO : w->broken;
@@ -251,8 +277,6 @@ int workspace_load(struct store *s, const char *id, struct redo *redo, struct wo
     r = layer_load(s, rec.live, &w->live);
     if (r == 0)
         r = redo ? load_logged(w, redo) : load_plain(w);
-    if (r == 0)
-        r = content_clear_tails(w);
     if (r == 0)
         r = ws_count_anew(w);
     if (r < 0) {

@@ -31,7 +31,7 @@ enum { OPS = 900, CHECK_EVERY = 60 };
 
 /* Of the target, after the operations that are done: what the kernel, and the daemon's own records, would remember. */
 struct memory { char id[PLACES][ID_MAX]; struct target_handle h[HANDLES]; uint64_t serial; };
-struct life_shared { _Atomic int done; _Atomic bool running; struct memory memory[2]; unsigned long adopted, lost, replayed; };
+struct life_shared { _Atomic int done; _Atomic bool running, over; struct memory memory[2]; unsigned long adopted, lost, replayed; };
 
 /* --- dying at a chosen call --- */
 
@@ -231,6 +231,7 @@ static int child(const char *dir, uint64_t seed, unsigned number, struct life_sh
     calls_left = 0;
     if (!w) w = check_all(l.m, &target_ws_ops, &l.t, l.start_s);
     if (w) return printf("# %s\n", w), 1;
+    s->over = true;                                           /* from here on nobody has anything open */
     target_ws_close(&l.t);
     if ((r = target_ws_open(&l.t, dir, false, &opt)) || (r = target_ws_fsck(l.t.s))) return printf("# fsck at the end: %s\n", strerror(-r)), 1;
     target_ws_close(&l.t);
@@ -250,7 +251,7 @@ static int one_life(const char *dir, uint64_t seed, unsigned number, struct life
     long calls = rng_chance(r, 50) ? (long)(1 + rng_below(r, 120)) : 0;
     int target = s->done + (int)rng_below(r, 60), st = 0;
     useconds_t extra = (useconds_t)rng_below(r, 1500);
-    s->running = false;
+    s->running = s->over = false;
     fflush(stdout);
     pid_t pid = fork();
     if (!pid) {
@@ -265,11 +266,12 @@ static int one_life(const char *dir, uint64_t seed, unsigned number, struct life
     }
     if (!over) {
         usleep(extra);
-        kill(pid, SIGKILL);
+        if (!s->over) kill(pid, SIGKILL);
         waitpid(pid, &st, 0);
     }
     log_keeper_take(h);
     if (WIFEXITED(st)) return WEXITSTATUS(st) ? 1 : 2;
+    if (WTERMSIG(st) == SIGKILL && s->over) return 2;
     if (WTERMSIG(st) != SIGKILL) return printf("# the working process died of signal %d\n", WTERMSIG(st)), 1;
     return 0;
 }

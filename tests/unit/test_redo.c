@@ -745,6 +745,47 @@ static void what_the_disk_may_still_refer_to_is_not_overwritten(void **state)
     live(*state, space_of_the_last_commit_is_not_used_before_the_next, false);
 }
 
+static ssize_t write_and_die(int fd, const struct iovec *iov, int count, off_t off)
+{
+    disk_real.pwritev(fd, iov, count, off);
+    kill(getpid(), SIGKILL);
+    return -EIO;
+}
+
+static void append_and_die(struct fixture *f)
+{
+    static struct disk_ops mortal;
+
+    begin(f);
+    uint64_t ino = create(f, "before");
+    fill(f, ino, 2);
+    mortal = *disk;
+    mortal.pwritev = write_and_die;
+    disk = &mortal;
+    ws_write(f->w, ino, sizeof content, content, 500, false);
+    CHECK(false);
+}
+
+static void grow(struct fixture *f)
+{
+    uint8_t have[500];
+    struct inode in = { .size = sizeof content + sizeof have };
+    size_t n;
+
+    adopt(f);
+    uint64_t ino = lookup(f, "before");
+    CHECK(is_filled(f, ino, 2) && ws_setattr(f->w, ino, WSA_SIZE, &in, &in) == 0);
+    CHECK(ws_read(f->w, ino, sizeof content, sizeof have, have, &n) == 0 && n == sizeof have);
+    for (size_t i = 0; i < n; i++)
+        CHECK(have[i] == 0);
+}
+
+static void what_a_killed_append_wrote_does_not_come_up(void **state)
+{
+    live(*state, append_and_die, true);
+    live(*state, grow, false);
+}
+
 /* --- the rest of a workspace's life --- */
 
 static void restore_and_die(struct fixture *f)
@@ -837,6 +878,7 @@ int main(void)
         PROCESSES(open_files_without_a_name_are_kept_until_they_are_closed),
         PROCESSES(a_forget_from_before_the_takeover_does_not_count_against_lookups_after_it),
         PROCESSES(what_the_disk_may_still_refer_to_is_not_overwritten),
+        PROCESSES(what_a_killed_append_wrote_does_not_come_up),
         PROCESSES(a_restored_state_goes_on),
         PROCESSES(a_request_that_was_done_is_known),
         PROCESSES(one_that_fills_is_committed_in_time),
