@@ -788,17 +788,36 @@ static void what_a_killed_append_wrote_does_not_come_up(void **state)
 
 /* --- the rest of a workspace's life --- */
 
+static uint64_t layer_before;
+
+/* What could be done in the new state before that is on the disk would be lost, as no op leads there. */
+static void create_in_the_new_state_and_die(struct fixture *f)
+{
+    if (f->w->live->id == layer_before) {
+        hook = create_in_the_new_state_and_die;
+    } else if (!pthread_mutex_trylock(&f->w->lock)) {
+        pthread_mutex_unlock(&f->w->lock);
+        create(f, "too early");
+        kill(getpid(), SIGKILL);
+    }
+}
+
 static void restore_and_die(struct fixture *f)
 {
-    struct snapshot_args a = { .name = "s", .cause = SNAP_USER, .message = "" };
-    struct snap_rec snap;
+    struct snapshot_args a = { .name = "s", .cause = SNAP_USER, .message = "" }, b = { .name = "t", .cause = SNAP_USER, .message = "" };
+    struct snap_rec snap, other;
     struct restore_report rep;
 
     begin(f);
     fill(f, create(f, "before"), 2);
     CHECK(verb_snapshot(f->s, f->w, &a, &snap, NULL) == 0);
     create(f, "gone");
+    CHECK(verb_snapshot(f->s, f->w, &b, &other, NULL) == 0);
+    layer_before = f->w->live->id;
+    hook_on(f, create_in_the_new_state_and_die, 0);
     CHECK(verb_restore(f->s, f->w, &snap, NULL, 0, &rep) == 0);
+    hook_off();
+    CHECK(f->w->live->id != layer_before);
     fill(f, create(f, "during"), 3);
     create(f, "after");
 }
