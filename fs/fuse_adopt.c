@@ -70,3 +70,23 @@ void mount_tell(struct mount *m, void (*fn)(void *arg, struct mount *m), void *a
     if (r)
         log_error("fuse: the kernel is not told of changes err=%s", errno_name(r));
 }
+
+static int retell_one(void *arg, uint64_t ino, const char *name, uint32_t len)
+{
+    if (name)
+        mount_inval_entry(arg, ino, name, len);
+    else
+        mount_inval_inode(arg, ino);
+    return 0;
+}
+
+static void retell(void *arg, struct mount *m)
+{
+    ws_untold(m->ws, retell_one, m);
+}
+
+void mount_retell(struct mount *m)
+{
+    mount_tell(m, retell, NULL);
+    ws_told(m->ws);
+}

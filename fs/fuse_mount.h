@@ -66,3 +66,5 @@ int mount_device(const struct mount *m, struct mount_state *ret);
 int mount_adopt(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, const struct mount_state *s, int fd,
                 void (*on_gone)(void *arg, struct mount *m), void *arg, struct mount **ret);
 void mount_start(struct mount *m);
+/* Then: what the process before had changed by itself and perhaps not told the kernel. Not for snapshots. */
+void mount_retell(struct mount *m);

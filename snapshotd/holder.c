@@ -6,7 +6,7 @@
  *
  * starting -> serving: {"ready"}
  * any -> starting: the channel ended. At once, but after several that did not live for YOUNG_NS it takes longer each time; after YOUNG_MAX of
- *   them the mounts are given up (their programs see ENOTCONN), and if that does not help, so is the store.
+ *   them the mounts are given up (their programs see ENOTCONN) but not what was done in them; after as many more that too; then the store.
  * any -> exec of itself: {"again"}, then the channel ended: another version may be on the disk.
  * any -> end: {"bye"}, then the channel ended. SIGTERM and SIGINT ask the daemon for that. */
 #include <errno.h>
@@ -44,7 +44,7 @@ struct holder {
     bool served;                          /* a daemon was ready once */
     bool again, bye, ending;
     unsigned young;                       /* daemons in a row that did not live long */
-    bool gave_up;                         /* the mounts */
+    enum { GAVE_UP_NOTHING, GAVE_UP_MOUNTS, GAVE_UP_LOGS } gave_up;
     uint64_t stuck_ns;                    /* when to stop waiting for the end of one whose first thread ended (0: not) */
     char why[96];
 };
@@ -128,16 +128,20 @@ static void exec_self(struct holder *h)
     close(fd);
 }
 
-/* Too many ended too soon: perhaps it is something in what is mounted. */
+/* Too many ended too soon: perhaps it is something in what is mounted. Then there is still what the logs know; if it is that, what the disk knows. */
 static void give_up(struct holder *h)
 {
-    if (h->gave_up || !h->table.count) {
+    if (h->gave_up == GAVE_UP_LOGS || !h->table.count) {
         log_error("holder: snapshotd ends again and again (%s): given up", h->why);
         end(h, 1);
     }
-    log_error("holder: snapshotd ends again and again (%s): %u mounts given up", h->why, h->table.count);
-    held_drop_all(&h->table);
-    h->gave_up = true;
+    log_error("holder: snapshotd ends again and again (%s): %u %s given up", h->why, h->table.count,
+              h->gave_up == GAVE_UP_MOUNTS ? "logs of changes not committed" : "mounts");
+    if (h->gave_up == GAVE_UP_MOUNTS)
+        held_drop_all(&h->table);
+    else
+        held_drop_devices(&h->table);
+    h->gave_up++;
     h->young = 0;
 }
 
@@ -307,7 +311,7 @@ static _Noreturn void run(struct holder *h)
             on_signal(h);
         else if (!n && h->stuck_ns) {
             log_error("holder: the ended daemon pid=%d does not let go: the mounts are given up", (int)h->child.pid);
-            held_drop_all(&h->table);
+            held_drop_devices(&h->table);
             h->stuck_ns = clock_mono_ns() + STUCK_MS * 1000000ull;
         }
     }

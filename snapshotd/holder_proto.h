@@ -10,7 +10,7 @@
  *   {"bye": true}                    it ends, and so does the holder; nothing is left to hold
  * Holder to daemon, at its start and in this order:
  *   {"start": {"restarts", "holder", "lost_ns": CLOCK_MONOTONIC at the end of the one before, "why"}} [+ listening socket]
- *   {"hold": ...} for each, then {"go": true}
+ *   {"hold": ...} for each, then {"go": true}. With "log_only" in its meta there is the redo log alone: the mount is given up, not what was done in it
  * and at any time after: {"end": true}   end, as for the verb shutdown */
 #pragma once
 #include <jansson.h>

@@ -62,6 +62,23 @@ void held_drop(struct held_table *t, json_int_t id)
     free(h);
 }
 
+void held_drop_devices(struct held_table *t)
+{
+    struct held *next;
+
+    for (struct held *h = t->list; h; h = next) {
+        next = h->next;
+        if (h->fd_count == 2) {
+            close(h->fds[0]);
+            h->fds[0] = h->fds[1];
+            h->fd_count = 1;
+            json_object_set_new(h->meta, "log_only", json_true());
+        } else if (!json_is_true(json_object_get(h->meta, "log_only"))) {
+            held_drop(t, h->id);
+        }
+    }
+}
+
 void held_drop_all(struct held_table *t)
 {
     while (t->list)

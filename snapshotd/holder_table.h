@@ -20,7 +20,8 @@ void held_table_init(struct held_table *t);
 int held_put(struct held_table *t, json_int_t id, json_t *meta, const int *fds, unsigned fd_count);
 void held_update(struct held_table *t, json_int_t id, json_t *meta);
 void held_drop(struct held_table *t, json_int_t id);
-/* All that is held of mounts: their connections end, unless somebody else has the devices. */
+/* The devices: their connections end, unless somebody else has them. What has a redo log stays, with that alone and "log_only" in its meta. */
+void held_drop_devices(struct held_table *t);
 void held_drop_all(struct held_table *t);
 /* Tells a daemon of all of it. 0 or -errno of the socket. */
 int held_tell(const struct held_table *t, int sock);

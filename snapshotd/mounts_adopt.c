@@ -85,15 +85,29 @@ static int get_state(const json_t *v, struct mount_state *ret)
     return 0;
 }
 
+/* The log is the last of its descriptors. */
 static int open_workspace(struct store *s, struct held_mount *h, const char *id, struct workspace **ret)
 {
     struct redo *log;
+    int r = redo_open(TAKE_FD(h->fds[h->fd_count - 1]), id, &log);
 
-    if (h->fd_count < 2)
-        return -EBADMSG;
-    int r = redo_open(h->fds[1], id, &log);
-    h->fds[1] = -1;
     return r ? r : workspace_adopt(s, id, log, ret);
+}
+
+/* What was done in a mount that is given up. */
+static int keep_changes(struct store *s, struct held_mount *h)
+{
+    const char *id = json_string_value(json_object_get(h->meta, "object"));
+    struct workspace *w;
+    int r = id ? open_workspace(s, h, id, &w) : -EBADMSG;
+
+    if (r)
+        return r;
+    r = workspace_commit(w);
+    workspace_unlog(w);
+    ws_forget_all(w);
+    workspace_unref(w);
+    return r;
 }
 
 static int open_snapshot(struct store *s, const char *id, struct workspace **ret)
@@ -131,6 +145,8 @@ static int adopt(struct adoption *a, unsigned i)
         r = get_state(st, &state);
     if (!r && !json_is_null(dir) && !(path = snap_bytes_get(dir, &len, &r)))
         r = r ? r : -ENOMEM;
+    if (!r && !snapshot && h->fd_count < 2)
+        r = -EBADMSG;
     if (!r)
         r = snapshot ? open_snapshot(a->s, q.object, &q.w) : open_workspace(a->s, h, q.object, &q.w);
     if (r)
@@ -160,9 +176,12 @@ static void *adopt_some(void *arg)
     struct holding *h = a->t->holding;
 
     for (unsigned i; (i = atomic_fetch_add(&a->next, 1)) < h->count;) {
-        int r = adopt(a, i);
+        bool log_only = json_is_true(json_object_get(h->mounts[i].meta, "log_only"));
+        int r = log_only ? keep_changes(a->s, &h->mounts[i]) : adopt(a, i);
         for (unsigned k = 0; k < h->mounts[i].fd_count; k++)
             close_p(&h->mounts[i].fds[k]);
+        if (!r && log_only)
+            holding_drop(h, h->mounts[i].id);
         if (!r)
             continue;
         log_error("mount=%llu not taken over err=%s what=\"its programs see ENOTCONN\"", (unsigned long long)h->mounts[i].id, errno_name(r));
@@ -183,6 +202,45 @@ static void adopt_all(struct adoption *a)
         pthread_join(threads[--n], NULL);
 }
 
+/* May wait for requests of the mounts, so nobody waits for it. */
+static void *retell_all(void *arg)
+{
+    struct mount **m = arg;
+
+    for (unsigned i = 0; m[i]; i++) {
+        mount_retell(m[i]);
+        mount_put(m[i]);
+    }
+    free(m);
+    return NULL;
+}
+
+/* A list of the mounts of workspaces, with references, NULL at its end. NULL: no memory. */
+static struct mount **changed_mounts(struct adoption *a)
+{
+    struct mount **v = mem_zalloc((a->t->holding->count + 1) * sizeof(*v));
+    unsigned n = 0;
+
+    for (unsigned i = 0; v && i < a->t->holding->count; i++)
+        if (a->made[i] && !a->entries[i]->snapshot)
+            v[n++] = mount_of(mount_workspace(a->made[i]));
+    return v;
+}
+
+static int start_retelling(struct mount **v)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+    int r = v ? -pthread_attr_init(&attr) : -ENOMEM;
+
+    if (r)
+        return r;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    r = -pthread_create(&t, &attr, retell_all, v);
+    pthread_attr_destroy(&attr);
+    return r;
+}
+
 /* Entries in the table, mounts served. */
 static void start_all(struct adoption *a, struct adopted *ret)
 {
@@ -200,6 +258,7 @@ static void start_all(struct adoption *a, struct adopted *ret)
         }
     }
     pthread_mutex_unlock(&t->lock);
+    struct mount **changed = changed_mounts(a);
     for (unsigned i = 0; i < h->count; i++) {
         if (a->made[i]) {
             mount_start(a->made[i]);
@@ -210,6 +269,9 @@ static void start_all(struct adoption *a, struct adopted *ret)
             ret->failed++;
         }
     }
+    int r = start_retelling(changed);
+    if (r)
+        log_error("mounts taken over, kernel not told of changes err=%s", errno_name(r));
 }
 
 void mounts_adopt(struct mounts *t, struct store *s, struct adopted *ret)
