@@ -76,6 +76,7 @@ static int setattr_checked(struct txn *t, uint64_t ino, unsigned valid, const st
         r = set_owner(t, ino, valid, want, in);
     if (r == 0 && valid & WSA_KILL_PRIV) {
         inode_kill_priv(in);
+        in->mode &= ~(valid & WSA_KILL_SGID ? (uint32_t)S_ISGID : 0u);
         r = ws_drop_caps(t->w, ino, in);
     }
     if (r < 0)
@@ -86,7 +87,7 @@ static int setattr_checked(struct txn *t, uint64_t ino, unsigned valid, const st
         if (!(valid & (WSA_MTIME | WSA_MTIME_NOW)))
             in->mtime = t->now;
     }
-    if (!same || valid & ~(unsigned)(WSA_SIZE | WSA_KILL_PRIV))   /* truncate(2) to the size it has: the kernel's cache shows no new times either */
+    if (!same || valid & ~(unsigned)(WSA_SIZE | WSA_KILL_PRIV | WSA_KILL_SGID))   /* truncate(2) to the size it has: the kernel's cache shows no new times either */
         set_times(t, valid, want, in);
     t->times_only = inode_is_reg(in) && !(valid & (WSA_MODE | WSA_UID | WSA_GID | WSA_SIZE | WSA_KILL_PRIV | WSA_BTIME));
     *ret = in;

@@ -13,14 +13,14 @@
 
 enum { COPY_STEP = 1 << 20 };
 
-static int copy_bytes(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, size_t len, size_t *ret_len)
+static int copy_bytes(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, size_t len, unsigned how, size_t *ret_len)
 {
     _cleanup_free_ uint8_t *buf = mem_alloc(len);
 
     if (!buf)
         return -ENOMEM;
     int r = ws_read(w, from, from_off, len, buf, ret_len);
-    return r == 0 && *ret_len ? ws_write(w, to, to_off, buf, *ret_len, true) : r;
+    return r == 0 && *ret_len ? ws_write(w, to, to_off, buf, *ret_len, how) : r;
 }
 
 /* Marks units [first, first + n) of the source's live slot as shared. */
@@ -114,7 +114,8 @@ static int share_units(struct txn *t, uint64_t from, uint64_t from_off, uint64_t
 
 /* Shares as much from the start of the range as can be; *ret_len bytes. The last unit of the source may be shared whole if nothing of the target
  * lies behind it. */
-static int share_range(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t *ret_len)
+static int share_range(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, unsigned how,
+                       uint64_t *ret_len)
 {
     struct inode *src, *dst;
     struct txn t;
@@ -152,10 +153,8 @@ static int share_range(struct workspace *w, uint64_t from, uint64_t from_off, ui
     }
     if (to_off + *ret_len > dst->size && *ret_len)
         dst->size = to_off + *ret_len;
-    if (*ret_len) {
+    if (*ret_len && !(how & WS_KEEP_TIMES))
         dst->mtime = dst->ctime = t.now;
-        inode_kill_priv(dst);
-    }
     txn_commit(&t);
     return r < 0 && *ret_len == 0 ? r : 0;
 }
@@ -180,7 +179,7 @@ static int copy_len(struct workspace *w, uint64_t from, uint64_t from_off, uint6
     return from == to && from_off < to_off + *len && to_off < from_off + *len && *len ? -EINVAL : 0;
 }
 
-int ws_copy(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t *ret_len)
+int ws_copy(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, unsigned how, uint64_t *ret_len)
 {
     uint64_t done = 0, part;
     int r = copy_len(w, from, from_off, to, to_off, &len);
@@ -189,10 +188,10 @@ int ws_copy(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, 
     while (r == 0 && done < len) {
         part = 0;
         if (aligned)
-            r = share_range(w, from, from_off + done, to, to_off + done, len - done, &part);
+            r = share_range(w, from, from_off + done, to, to_off + done, len - done, how, &part);
         if (r == 0 && part == 0) {
             size_t n = len - done < COPY_STEP ? len - done : COPY_STEP - (from_off + done) % UNIT;
-            r = copy_bytes(w, from, from_off + done, to, to_off + done, n, &n);
+            r = copy_bytes(w, from, from_off + done, to, to_off + done, n, how, &n);
             part = r == 0 ? n : 0;         /* read, but not written: not copied */
         }
         if (r == 0 && part == 0)

@@ -66,13 +66,11 @@ bool inode_kill_priv(struct inode *in)
     return changed;
 }
 
-enum { KILL_PRIV = 1, KEEP_TIMES = 2 };   /* how a write is to be done */
-
 static int touch_written(struct txn *t, uint64_t ino, struct inode *in, unsigned how)
 {
-    if (!(how & KEEP_TIMES))
+    if (!(how & WS_KEEP_TIMES))
         in->mtime = in->ctime = t->now;
-    if (how & KILL_PRIV)
+    if (how & WS_KILL_PRIV)
         inode_kill_priv(in);
     return ws_drop_caps(t->w, ino, in);
 }
@@ -451,12 +449,7 @@ static int write_all(struct workspace *w, uint64_t ino, uint64_t off, const uint
     return r;
 }
 
-int ws_write(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len, bool kill_priv)
+int ws_write(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len, unsigned how)
 {
-    return write_all(w, ino, off, src, len, kill_priv ? KILL_PRIV : 0);
-}
-
-int ws_write_back(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len)
-{
-    return write_all(w, ino, off, src, len, KEEP_TIMES);
+    return write_all(w, ino, off, src, len, how);
 }

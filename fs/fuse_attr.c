@@ -115,8 +115,10 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     unsigned valid = valid_in(to_set);
     int r = fuse_ro();
 
+    if (!r && !(raw->valid & ~(uint32_t)FATTR_CTIME))
+        r = caller_chown_nothing(ino, raw->valid & FATTR_CTIME, &valid);
     if (raw->valid & FATTR_KILL_SUIDGID)
-        valid |= WSA_KILL_PRIV;
+        valid |= WSA_KILL_PRIV | caller_ends(ino, true);
     if (!r && valid & WSA_UID)
         r = id_in(fuse_now->m, st->st_uid, &in.uid);
     if (!r && valid & WSA_GID)

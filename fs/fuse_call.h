@@ -194,6 +194,15 @@ static inline int fuse_ro(void) { return fuse_now->m->opts.ro || fuse_ws()->read
 /* Takes the kernel's lookup back if nobody got the reply. */
 void entry_reply(fuse_req_t req, uint64_t ino, const struct inode *in);
 
+/* --- fuse_caller.c --- */
+/* WSA_KILL_* that the request in hand must add to a change of the file; told: the kernel said that setuid and setgid go. */
+unsigned caller_ends(uint64_t ino, bool told);
+/* Ends them, before a change that does not see to it itself. 0 or -errno. */
+int caller_change(uint64_t ino, bool told);
+/* For a SETATTR of no attribute or the ctime alone: if it is a chown(-1, -1), which the kernel lets through for everybody, adds the WSA_KILL_* that
+ * belong to it. -EPERM: there is something to end, and the caller neither owns the file nor is root. */
+int caller_chown_nothing(uint64_t ino, bool with_ctime, unsigned *ret_ends);
+
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi);
 void op_statfs(fuse_req_t req, fuse_ino_t ino);

@@ -25,10 +25,12 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 
     bool back = raw->write_flags & FUSE_WRITE_CACHE;
 
-    if (!r && back)
-        r = ws_write_back(fuse_ws(), ino, (uint64_t)off, (const uint8_t *)data, size);
-    else if (!r)
-        r = ws_write(fuse_ws(), ino, (uint64_t)off, (const uint8_t *)data, size, raw->write_flags & FUSE_WRITE_KILL_SUIDGID);
+    bool kill = !back && raw->write_flags & FUSE_WRITE_KILL_SUIDGID;
+
+    if (!r && kill)
+        r = caller_change(ino, true);
+    if (!r)
+        r = ws_write(fuse_ws(), ino, (uint64_t)off, (const uint8_t *)data, size, WS_KEEP_TIMES | (kill ? WS_KILL_PRIV : 0u));
     if (back && r == -EDQUOT)
         r = -ENOSPC;                      /* what close(2) then says; of any other error the kernel makes EIO there (mapping_set_error) */
     if (r)
@@ -47,7 +49,9 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
     int r = fuse_ro();
 
     if (!r)
-        r = ws_fallocate(fuse_ws(), ino, mode, (uint64_t)off, (uint64_t)len);
+        r = caller_change(ino, false);
+    if (!r)
+        r = ws_fallocate(fuse_ws(), ino, mode, (uint64_t)off, (uint64_t)len, WS_KEEP_TIMES);
     fuse_reply_err(req, -r);
 }
 
@@ -59,9 +63,11 @@ void op_copy(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_i
 
     if (len > UINT32_MAX)
         len = UINT32_MAX - (SLOT - 1);    /* the reply has 32 bits; whole slots can be shared */
+    if (!r && len)
+        r = caller_change(to, false);
     if (!r) {
         fuse_invite(fuse_now->m);
-        r = ws_copy(fuse_ws(), from, (uint64_t)from_off, to, (uint64_t)to_off, len, &done);
+        r = ws_copy(fuse_ws(), from, (uint64_t)from_off, to, (uint64_t)to_off, len, WS_KEEP_TIMES, &done);
     }
     if (r)
         fuse_reply_err(req, -r);

@@ -21,6 +21,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
     if (!r)
         r = ws_lookup(fuse_ws(), parent, name, &ino, &in);
+    if (!r && !in.nlink)                  /* "." of a file handle: what has no name is for those only who have it open, and of these the kernel knows */
+        r = -ENOENT;
     if (!r) {
         ws_nlookup_add(fuse_ws(), ino, 1);
         entry_reply(req, ino, &in);
@@ -31,11 +33,11 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     }
 }
 
-/* Overlay file systems make (0, 0) to say "removed"; it gives access to nothing. */
+/* Whether they can be opened is for the mount (nodev). Sandboxes get none at all but what overlay file systems make to say "removed", (0, 0). */
 static int node_ok(mode_t mode, dev_t rdev)
 {
     if (S_ISBLK(mode) || (S_ISCHR(mode) && rdev))
-        return fuse_now->m->opts.dev ? 0 : -EPERM;
+        return fuse_now->m->opts.dev || !fuse_now->m->opts.uid_base ? 0 : -EPERM;
     return 0;
 }
 

@@ -14,10 +14,10 @@
 
 _Thread_local struct fuse_call *fuse_now;
 
-/* Bits of fuse_init_out.flags; the kernel's are ANDed. EXPORT_SUPPORT, AUTO_INVAL_DATA, ATOMIC_O_TRUNC, locks and splice stay off. */
+/* Bits of fuse_init_out.flags; the kernel's are ANDed. AUTO_INVAL_DATA, ATOMIC_O_TRUNC, locks and splice stay off. */
 static const uint32_t wanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |
     FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_POSIX_ACL | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
-    FUSE_NO_OPENDIR_SUPPORT |     FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
+    FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPORT_SUPPORT | FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
 
 /* Of Linux 6.6. */
 struct sx_time { int64_t sec; uint32_t nsec; int32_t pad; };
@@ -142,7 +142,8 @@ static void raw_init(struct fuse_call *c)
     }
     out.minor = in->minor < FUSE_MINOR ? in->minor : FUSE_MINOR;
     out.max_readahead = 1 << 20;          /* the kernel takes the lesser of this and its own; mount_new raises that later */
-    out.flags = in->flags & wanted;
+    /* Not with a second root: what a handle opens is connected to the first, and directories would change their place in what the sandbox sees. */
+    out.flags = in->flags & wanted & ~(m->opts.uid_base ? (uint32_t)FUSE_EXPORT_SUPPORT : 0u);
     out.max_background = (uint16_t)fuse_max_background(&m->opts);
     /* Above this number the kernel's flusher leaves dirty pages where they are, and mount_flush would miss them: never. */
     out.congestion_threshold = 65535;
@@ -294,9 +295,11 @@ static void raw_copy64(struct fuse_call *c)
     uint64_t done = 0;
     int r = in ? fuse_ro() : -EINVAL;
 
+    if (!r && in->len)
+        r = caller_change(in->nodeid_out, false);
     if (!r) {
         fuse_invite(c->m);
-        r = ws_copy(c->m->ws, c->in->nodeid, in->off_in, in->nodeid_out, in->off_out, in->len, &done);
+        r = ws_copy(c->m->ws, c->in->nodeid, in->off_in, in->nodeid_out, in->off_out, in->len, WS_KEEP_TIMES, &done);
     }
     fuse_reply_raw(c, r, &done, r ? 0 : sizeof done);
 }

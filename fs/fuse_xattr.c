@@ -106,5 +106,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
     if (!r)
         r = ws_removexattr(fuse_ws(), ino, name);
+    if (r == -ENODATA && is_acl_name(name))
+        r = 0;                            /* no ACL is what was asked for: as everywhere else (fs/posix_acl.c, vfs_remove_acl) */
     fuse_reply_err(req, -r);
 }

@@ -33,7 +33,7 @@ static int holes_in(struct workspace *w, uint64_t ino, uint64_t off, uint64_t en
     return r < 0 ? r : 0;
 }
 
-static int fallocate_checked(struct txn *t, uint64_t ino, int mode, uint64_t off, uint64_t len)
+static int fallocate_checked(struct txn *t, uint64_t ino, int mode, uint64_t off, uint64_t len, unsigned how)
 {
     struct inode *in;
     int r = txn_inode(t, ino, &in);
@@ -57,12 +57,12 @@ static int fallocate_checked(struct txn *t, uint64_t ino, int mode, uint64_t off
         r = content_truncate(t, ino, in, end);
     if (r < 0)
         return r;
-    in->mtime = in->ctime = t->now;
-    inode_kill_priv(in);
+    if (!(how & WS_KEEP_TIMES))
+        in->mtime = in->ctime = t->now;
     return 0;
 }
 
-int ws_fallocate(struct workspace *w, uint64_t ino, int mode, uint64_t off, uint64_t len)
+int ws_fallocate(struct workspace *w, uint64_t ino, int mode, uint64_t off, uint64_t len, unsigned how)
 {
     struct txn t;
 
@@ -75,7 +75,7 @@ int ws_fallocate(struct workspace *w, uint64_t ino, int mode, uint64_t off, uint
     int r = txn_begin(&t, w, INLINE_MAX);
     if (r < 0)
         return r;
-    r = fallocate_checked(&t, ino, mode, off, len);
+    r = fallocate_checked(&t, ino, mode, off, len, how);
     if (t.count)
         txn_commit(&t);
     else

@@ -118,17 +118,20 @@ typedef int ws_readdir_fn(void *arg, const struct ws_dirent *d, const struct ino
 int ws_readdir(struct workspace *w, uint64_t ino, uint64_t after, bool plus, ws_readdir_fn *fn, void *arg);
 
 enum { WSA_MODE = 1, WSA_UID = 2, WSA_GID = 4, WSA_SIZE = 8, WSA_ATIME = 16, WSA_MTIME = 32, WSA_CTIME = 64, WSA_ATIME_NOW = 128, WSA_MTIME_NOW = 256,
-       WSA_KILL_PRIV = 512 /* clear setuid/setgid as a write would */, WSA_BTIME = 1024 /* import only */ };
+       WSA_KILL_PRIV = 512 /* clear setuid/setgid as a write would */, WSA_BTIME = 1024 /* import only */,
+       WSA_KILL_SGID = 2048 /* beside it: setgid even where the group may not execute */ };
 int ws_setattr(struct workspace *w, uint64_t ino, unsigned valid, const struct inode *in, struct inode *ret);
 
 /* *ret_len bytes read, short only at the end of the file. */
 int ws_read(struct workspace *w, uint64_t ino, uint64_t off, size_t len, uint8_t *dst, size_t *ret_len);
-int ws_write(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len, bool kill_priv);
-/* The same for what the kernel had in its cache (FUSE_WRITE_CACHE): it keeps the times itself and sets them later, so they are left alone. */
-int ws_write_back(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len);
-int ws_fallocate(struct workspace *w, uint64_t ino, int mode, uint64_t off, uint64_t len);
+/* how: WS_KILL_PRIV clears setuid/setgid. WS_KEEP_TIMES leaves the times alone: of what the kernel asks for it keeps them itself, shows its own and sets them
+ * later (writeback cache), so with ours a file's times would change when the kernel forgets it. */
+enum { WS_KILL_PRIV = 1, WS_KEEP_TIMES = 2 };
+int ws_write(struct workspace *w, uint64_t ino, uint64_t off, const uint8_t *src, size_t len, unsigned how);
+/* This and ws_copy leave setuid and setgid: before them the caller does what is due by ws_setattr(WSA_KILL_PRIV). how: 0 or WS_KEEP_TIMES. */
+int ws_fallocate(struct workspace *w, uint64_t ino, int mode, uint64_t off, uint64_t len, unsigned how);
 int ws_lseek(struct workspace *w, uint64_t ino, uint64_t off, int whence, uint64_t *ret_off);       /* SEEK_DATA, SEEK_HOLE */
-int ws_copy(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t *ret_len);
+int ws_copy(struct workspace *w, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, unsigned how, uint64_t *ret_len);
 int ws_getxattr(struct workspace *w, uint64_t ino, const char *name, uint8_t *out, size_t out_size, size_t *ret_len); /* -ENODATA, -ERANGE; size 0 asks */
 int ws_setxattr(struct workspace *w, uint64_t ino, const char *name, const uint8_t *val, size_t len, int flags, bool kill_sgid);
 int ws_listxattr(struct workspace *w, uint64_t ino, char *out, size_t out_size, size_t *ret_len);

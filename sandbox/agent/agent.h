@@ -69,6 +69,7 @@ bool exec_reaped(pid_t pid);                 /* true: it was a supervisor */
 bool exec_is_super(pid_t pid);
 void execs_hello(void);                      /* forgets readers, tells what there is */
 unsigned execs_running(void);
+void execs_keep_few(void);                   /* forgets the oldest ended ones that are too many */
 void execs_bury(void);                       /* frees what died in this round */
 uint64_t execs_deadline_ns(void);
 void execs_on_time(void);
@@ -90,6 +91,7 @@ void exec_resize(struct exec *e, unsigned cols, unsigned rows);
 void exec_read(struct exec *e, uint64_t seq, uint32_t reader, uint32_t credit, uint8_t flags);
 void exec_unread(struct exec *e, uint32_t reader);
 void exec_readers_drop(struct exec *e, bool grace);
+bool exec_is_held(const struct exec *e);      /* a HOLD reader has not got its end */
 uint64_t exec_keep(const struct exec *e);    /* the first byte that is held, or UINT64_MAX */
 void exec_ready(struct exec *e);             /* there may be something to send */
 void exec_unready(struct exec *e);

@@ -3,10 +3,11 @@
  *   STARTING  the supervisor is forked; STARTED or FAILED will come from it
  *   RUNNING   STARTED is out; output is read
  *   EXITED    the supervisor has reported the command's end; EXITED goes out when what the pipes held is in the log
- *   ended     ... and the supervisor has gone (no descendants are left): kept for readers, among the last EXECS_KEPT
+ *   ended     ... and the supervisor has gone (no descendants are left): kept for readers, among the last EXECS_KEPT; and beyond
+ *             them while a HOLD reader has not got its end: who asked for a command gets its output however many end meanwhile
  *
  * Lists: `running` until ended, in order of start; `kept`, in order of end. Memory: EXECS_MAX running; logs as in log.h; kept ones' logs are cut to what they hold and together
- * to KEPT_BYTES_MAX.
+ * to KEPT_BYTES_MAX, with those that are held to HELD_BYTES_MAX.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 #include "base/wire.h"
 #include "sandbox/agent/agent.h"
 
-enum { BUCKETS = 1024, ORDERS_MAX = 64, KEPT_BYTES_MAX = 16 << 20, SPEC_FIXED = 16 };
+enum { BUCKETS = 1024, ORDERS_MAX = 64, KEPT_BYTES_MAX = 16 << 20, HELD_BYTES_MAX = 64 << 20, SPEC_FIXED = 16 };
 struct list { struct exec *first, *last; unsigned count; };
 static struct exec *buckets[BUCKETS], *dead;
 static struct list running, kept;
@@ -98,11 +99,28 @@ static size_t kept_bytes(void)
     return n;
 }
 
-static void keep_few(void)
+/* The oldest that nobody still waits for; held: if there is none, the oldest. */
+static struct exec *least_wanted(bool held)
 {
-    while (kept.count > EXECS_KEPT || (kept.count > 1 && kept_bytes() > KEPT_BYTES_MAX)) {
-        uint32_t id = kept.first->id;
-        bury(kept.first, &kept);
+    struct exec *e = kept.first;
+
+    while (e && exec_is_held(e))
+        e = e->next;
+    return e || !held ? e : kept.first;
+}
+
+void execs_keep_few(void)
+{
+    for (;;) {
+        size_t bytes = kept_bytes();
+        bool many = kept.count > EXECS_KEPT || (kept.count > 1 && bytes > KEPT_BYTES_MAX);
+        bool too_many = kept.count > EXECS_KEPT + EXECS_MAX || bytes > HELD_BYTES_MAX;
+        struct exec *e = many ? least_wanted(too_many) : NULL;
+
+        if (!e)
+            return;
+        uint32_t id = e->id;
+        bury(e, &kept);
         out_frame(FRAME_GONE, 0, id, 0, NULL, 0);
     }
 }
@@ -137,7 +155,7 @@ static void settle(struct exec *e)
     if (has_ended(e) && !was) {
         list_remove(&running, e);
         list_add(&kept, e);
-        keep_few();
+        execs_keep_few();
     }
 }
 
@@ -177,7 +195,7 @@ static void super_gone(struct exec *e)
         list_add(&kept, e);
         if (exec_io_over(e))
             log_trim(&e->log);
-        keep_few();
+        execs_keep_few();
     }
 }
 

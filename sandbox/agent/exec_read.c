@@ -48,6 +48,14 @@ uint64_t exec_keep(const struct exec *e)
     return keep;
 }
 
+bool exec_is_held(const struct exec *e)
+{
+    for (unsigned i = 0; i < e->reader_count; i++)
+        if (e->readers[i].hold && !e->readers[i].ended)
+            return true;
+    return false;
+}
+
 static struct reader_at *find(struct exec *e, uint32_t reader)
 {
     for (unsigned i = 0; i < e->reader_count; i++)
@@ -167,6 +175,8 @@ static int send_one(struct exec *e, struct reader_at *r)
 
 void execs_pump(void)
 {
+    bool idle = !ready_head;
+
     while (ready_head && out_idle()) {
         struct exec *e = ready_head;
         bool more = false;
@@ -189,4 +199,6 @@ void execs_pump(void)
         if (more || !out_idle())
             exec_ready(e);
     }
+    if (!idle)
+        execs_keep_few();                    /* some may have got their end */
 }

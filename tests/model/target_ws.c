@@ -602,7 +602,7 @@ static int t_ftruncate(void *c, unsigned h, uint64_t size) {
 static int t_fallocate(void *c, unsigned h, int mode, uint64_t off, uint64_t len) {
     struct target_ws *t = c;
     if (!t->h[h].w) return -EBADF;
-    return len ? ws_fallocate(t->h[h].w, t->h[h].ino, mode, off, len) : -EINVAL;
+    return len ? ws_fallocate(t->h[h].w, t->h[h].ino, mode, off, len, 0) : -EINVAL;
 }
 
 static int t_copy(void *c, unsigned from, uint64_t from_off, unsigned to, uint64_t to_off, uint64_t len) {
@@ -616,7 +616,7 @@ static int t_copy(void *c, unsigned from, uint64_t from_off, unsigned to, uint64
     len = from_off >= in.size ? 0 : in.size - from_off < len ? in.size - from_off : len;
     if (t->h[from].ino == t->h[to].ino && to_off + len > from_off && to_off < from_off + len) return -EINVAL;
     while (done < len) {
-        if ((r = ws_copy(t->h[from].w, t->h[from].ino, from_off + done, t->h[to].ino, to_off + done, len - done, &n))) return r;
+        if ((r = ws_copy(t->h[from].w, t->h[from].ino, from_off + done, t->h[to].ino, to_off + done, len - done, 0, &n))) return r;
         if (!n) break;
         done += n;
     }

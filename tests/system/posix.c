@@ -2,7 +2,7 @@
  * posix          on a coppice mount, made here in a child
  * posix DIR      in a directory: the reference, which shows that the tests ask for what file systems do
  * posix DIR X    only tests whose names contain X ("-" for DIR: the mount) */
-#include "tests/system/posix.h"
+#include "tests/system/posix_twin.h"
 
 #include <grp.h>
 #include <sched.h>
@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <cmocka.h>
 
 #include "fs/fuse_mount.h"
@@ -23,17 +24,19 @@
 #include "tests/lib/tmp.h"
 #include "tests/lib/transport.h"
 
-enum { MOUNTS = 2, TEST_SECONDS = 240 };
+enum { MOUNTS = 3, TEST_SECONDS = 240 };
+static const char *const names[MOUNTS] = { "main", "other", "based" };
 
 bool on_coppice;
 const char *other_dir;
 unsigned failures;
+char twin_native[96], twin_based[PATH_MAX], twin_based_native[112];
 static char top[64], main_dir[PATH_MAX], other[96];
 static int server = -1;
 static pid_t server_pid;
 
-/* --- the server: a store and two mounted workspaces --- */
-struct box { struct workspace *ws; struct mount *m; char dir[80]; sem_t gone; };
+/* --- the server: a store and mounted workspaces; the ids of the last one are shifted --- */
+struct box { struct workspace *ws; uint32_t uid_base; struct mount *m; char dir[80]; sem_t gone; };
 
 static void on_gone(void *arg, struct mount *m)
 {
@@ -42,7 +45,7 @@ static void on_gone(void *arg, struct mount *m)
 
 static int box_mount(struct fuse_pool *pool, struct box *b)
 {
-    int fd, r = mount_new(pool, b->ws, &(struct mount_opts){ .suid = true, .transport = test_transport() }, on_gone, b, &b->m, &fd);
+    int fd, r = mount_new(pool, b->ws, &(struct mount_opts){ .suid = true, .transport = test_transport(), .uid_base = b->uid_base }, on_gone, b, &b->m, &fd);
 
     if (r)
         return r;
@@ -89,7 +92,7 @@ static int serve(int sock)
     struct store_options o = store_defaults;
     struct fuse_pool *pool;
     struct store *s;
-    static struct box box[MOUNTS];
+    static struct box box[MOUNTS] = { [MOUNTS - 1].uid_base = BASE };
     char path[96], what;
     int r;
 
@@ -101,7 +104,7 @@ static int serve(int sock)
     if (!r)
         r = fuse_pool_new(0, &pool);
     for (int i = 0; !r && i < MOUNTS; i++)
-        r = box_open(s, pool, &box[i], i ? "other" : "main");
+        r = box_open(s, pool, &box[i], names[i]);
     while (write(sock, &r, sizeof r) == sizeof r && !r && read(sock, &what, 1) == 1) {
         if (what == 's') {
             r = box_freeze(&box[0]);
@@ -341,36 +344,60 @@ static int tear_down(void **state)
     }
     if (other_dir)
         tmp_remove(other);
+    if (twin_native[0])
+        umount2(twin_native, MNT_DETACH);
     tmp_remove(top);
     return st;
+}
+
+/* What posix_twin.c compares with, and where the ids are shifted. */
+static int set_up_twin(void)
+{
+    struct statvfs v;
+
+    snprintf(twin_native, sizeof twin_native, "%s/native", top);
+    snprintf(twin_based_native, sizeof twin_based_native, "%s/based", twin_native);
+    if (statvfs(main_dir, &v))
+        return -errno;
+    unsigned long like_it = v.f_flag & (MS_NODEV | MS_NOSUID | MS_NOEXEC);         /* the bits of ST_ are these */
+    if (mkdir(twin_native, 0755) || mount("posix", twin_native, "tmpfs", like_it, "mode=0777") || mkdir(twin_based_native, 0755) || chown(twin_based_native, BASE, BASE))
+        return -errno;
+    if (on_coppice) {
+        snprintf(twin_based, sizeof twin_based, "%s/based", top);
+        return 0;
+    }
+    snprintf(twin_based, sizeof twin_based, "%.4000s/based", main_dir);
+    return mkdir(twin_based, 0755) || chown(twin_based, BASE, BASE) ? -errno : 0;
 }
 
 static int set_up(void **state)
 {
     int r;
 
-    if (tmp_make("posix", top, sizeof top) || chmod(top, 0755))
+    /* What is mounted here goes with the last process of the test. */
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || tmp_make("posix", top, sizeof top) || chmod(top, 0755))
         return -1;
     snprintf(other, sizeof other, "%s/other", top);
     if (!on_coppice) {
         if (!mkdtemp(main_dir) || chmod(main_dir, 0755) || mkdir(other, 0755))
             return -1;
         other_dir = other;
-        return 0;
+        return set_up_twin();
     }
     snprintf(main_dir, sizeof main_dir, "%s/main", top);
     r = start_server();
     if (r)
         fprintf(stderr, "no mount: %s\n", strerror(-r));
     other_dir = other;
-    return r;
+    return r ? r : set_up_twin();
 }
 
 int main(int argc, char **argv)
 {
     static const struct posix_test *const all[] = { posix_open_tests, posix_names_tests, posix_rename_tests, posix_owner_tests, posix_times_tests,
         posix_xattr_tests, posix_acl_tests, posix_size_tests, posix_copy_tests, posix_map_tests, posix_fsx_tests, posix_lock_tests,
-        posix_dir_tests, posix_ipc_tests };
+        posix_dir_tests, posix_ipc_tests, posix_io_tests, posix_pipe_tests, posix_ofd_tests, posix_priv_tests,
+        posix_every_rename_tests, posix_every_right_tests, posix_handle_tests, posix_every_new_tests, posix_every_error_tests, posix_events_tests, posix_many_tests, posix_range_tests, posix_aio_tests, posix_page_tests, posix_pair_tests };
     static struct CMUnitTest list[256];
     size_t n = 0;
 

@@ -1,6 +1,8 @@
 /* Making, linking and removing names; which names there can be; paths. */
-#include "tests/system/posix.h"
+#include "tests/system/posix_twin.h"
 
+#include <linux/securebits.h>
+#include <sys/prctl.h>
 #include <sys/sysmacros.h>
 
 static const char types[] = "fdlps";
@@ -50,20 +52,50 @@ static void things_of_every_type_are_made_once(void)
     FAILS(symlink("x", "sym/"), ENOENT);
 }
 
-static void devices_are_refused_and_whiteouts_allowed(void)
+static void device_nodes_are_kept_but_lead_nowhere(void)
 {
-    if (!on_coppice) {
-        skipped("mounts of coppice are nodev and refuse device nodes");
-        return;
+    static const struct { const char *name; mode_t mode; unsigned major, minor; } nodes[] = { { "null", S_IFCHR | 0666, 1, 3 }, { "disk", S_IFBLK | 0640, 8, 17 },
+        { "high", S_IFCHR | 0600, 4095, 0xfffff }, { "gone", S_IFCHR, 0, 0 } };
+    struct stat st;
+
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++) {
+            if (!turn)
+                OK(mknod(nodes[i].name, nodes[i].mode, makedev(nodes[i].major, nodes[i].minor)));
+            st = stat_of(nodes[i].name);
+            SAME(st.st_mode, nodes[i].mode);
+            SAME(major(st.st_rdev), nodes[i].major);
+            SAME(minor(st.st_rdev), nodes[i].minor);
+            if (on_coppice)               /* the reference may be mounted with devices */
+                FAILS(open(nodes[i].name, O_RDONLY | O_NONBLOCK), EACCES);
+        }
+        remount();
     }
-    FAILS(mknod("null", S_IFCHR | 0666, makedev(1, 3)), EPERM);
-    FAILS(mknod("disk", S_IFBLK | 0666, makedev(8, 0)), EPERM);
-    OK(mknod("gone", S_IFCHR, makedev(0, 0)));
-    FAILS(open("gone", O_RDONLY), EACCES);
     AS(USER) {
-        FAILS(mknod("disk", S_IFBLK | 0666, makedev(8, 0)), EPERM);
+        FAILS(mknod("mine", S_IFBLK | 0666, makedev(8, 0)), EPERM);
+        FAILS(mknod("mine", S_IFCHR | 0666, makedev(1, 3)), EPERM);
+        OK(mknod("whiteout", S_IFCHR, makedev(0, 0)));
     }
     FAILS(mknod("dir", S_IFDIR | 0755, 0), EPERM);
+    FAILS(mknod("odd", 0170000 | 0644, 0), EINVAL);
+}
+
+static void a_sandbox_s_mount_takes_no_device_nodes(void)
+{
+    if (!on_coppice) {
+        skipped("a rule of coppice");
+        return;
+    }
+    CHILD {                               /* its root, but with all capabilities of the machine */
+        OK(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP));
+        OK(setresgid(BASE, BASE, BASE));
+        OK(setresuid(BASE, BASE, BASE));
+        OK(chdir(twin_based));
+        FAILS(mknod("null", S_IFCHR | 0666, makedev(1, 3)), EPERM);
+        FAILS(mknod("disk", S_IFBLK | 0666, makedev(8, 0)), EPERM);
+        OK(mknod("whiteout", S_IFCHR, makedev(0, 0)));
+        OK(unlink("whiteout"));
+    }
 }
 
 static void names_are_removed_by_the_right_call(void)
@@ -364,7 +396,8 @@ static void nothing_is_linked_or_moved_across_mounts(void)
 
 const struct posix_test posix_names_tests[] = {
     { "things_of_every_type_are_made_once", things_of_every_type_are_made_once },
-    { "devices_are_refused_and_whiteouts_allowed", devices_are_refused_and_whiteouts_allowed },
+    { "device_nodes_are_kept_but_lead_nowhere", device_nodes_are_kept_but_lead_nowhere },
+    { "a_sandbox_s_mount_takes_no_device_nodes", a_sandbox_s_mount_takes_no_device_nodes },
     { "names_are_removed_by_the_right_call", names_are_removed_by_the_right_call },
     { "links_count_and_share", links_count_and_share },
     { "a_file_has_at_most_65000_links", a_file_has_at_most_65000_links },

@@ -227,8 +227,7 @@ static void other_ways_to_clear_setuid(void)
         AS(who ? USER : 0) {
             OK(fallocate(open("f", O_RDWR), 0, 0, 5000));
         }
-        /* The kernel does not say who asks for FALLOCATE (fs/fuse/file.c, fuse_file_fallocate): cleared for root too, to be safe. */
-        SAME(mode_of("f"), who || on_coppice ? 0777 : 06777);
+        SAME(mode_of("f"), who ? 0777 : 06777);
         OK(unlink("f"));
     }
     put("f", "x");
@@ -237,8 +236,7 @@ static void other_ways_to_clear_setuid(void)
     AS(USER) {
         OK(chown("f", (uid_t)-1, (gid_t)-1));
     }
-    /* fs/fuse/dir.c, fuse_setattr leaves it to the daemon, and tells it nothing when neither id is set. */
-    SAME(mode_of("f"), on_coppice ? 06755 : 0755);
+    SAME(mode_of("f"), 0755);
 }
 
 static void setgid_directories_pass_their_group_on(void)

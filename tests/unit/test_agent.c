@@ -492,6 +492,22 @@ static void once_ends_where_the_log_ended(void **state)
     assert_string_equal(text_of(r, 0), "one\ntwo\n");
 }
 
+static void who_asked_for_a_command_gets_its_output_however_many_end_meanwhile(void **state)
+{
+    (void)state;
+    struct run *slow = shell(&(struct how){ .flags = EXEC_READ, .credit = 4 }, "echo 0123456789");
+
+    slow->no_ack = true;
+    while (!slow->exited || slow->next < 4)
+        next_frame();
+    for (int i = 0; i < EXECS_KEPT + 8; i++)
+        run_shell(":");
+    read_from(slow, 4, CREDIT, READ_HOLD);
+    finish(slow);
+    assert_string_equal(text_of(slow, STREAM_OUT), "0123456789\n");
+    assert_int_equal(slow->lost, 0);
+}
+
 static void a_new_peer_finds_everything_again(void **state)
 {
     (void)state;
@@ -1108,7 +1124,7 @@ int main(int argc, char **argv)
         t(a_command_gets_argv_env_cwd_and_user), t(without_home_the_users_own_is_added), t(what_cannot_run_says_why), t(programs_are_found_as_execvp_does),
         t(streams_are_apart_and_in_order), t(every_exit_code_and_signal_is_what_wait_said), t(stdin_goes_in_and_comes_out), t(a_program_that_closes_its_stdin_is_told_of),
         t(a_held_flood_costs_no_memory), t(a_program_waits_for_a_reader_that_holds), t(without_a_reader_the_oldest_go_and_the_loss_is_told),
-        t(a_stream_change_per_byte_is_bounded_too), t(once_ends_where_the_log_ended), t(a_new_peer_finds_everything_again), t(a_thousand_at_once),
+        t(a_stream_change_per_byte_is_bounded_too), t(once_ends_where_the_log_ended), t(who_asked_for_a_command_gets_its_output_however_many_end_meanwhile), t(a_new_peer_finds_everything_again), t(a_thousand_at_once),
         t(a_timeout_ends_what_ignores_it), t(signals_reach_the_process_or_its_group), t(children_that_daemonise_go_with_the_tree),
         t(output_of_children_left_behind_still_comes), t(fork_bombs_and_chains_are_ended),
         t(a_supervisor_that_dies_when_it_has_stopped_all_leaves_nobody_so), t(nothing_reaches_the_agent_and_its_supervisors),

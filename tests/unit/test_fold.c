@@ -191,7 +191,7 @@ static void copy_range(struct workspace *w, unsigned from, unsigned to)
         return;
     n = n > now[from].size - off ? now[from].size - off : n;
     n = n > SIZE_MAX_ - dst ? SIZE_MAX_ - dst : n;
-    assert_int_equal(ws_copy(w, ino_of[from], off, ino_of[to], dst, n, &done), 0);
+    assert_int_equal(ws_copy(w, ino_of[from], off, ino_of[to], dst, n, 0, &done), 0);
     assert_true(done <= n);
     memmove(now[to].data + dst, now[from].data + off, done);
     if (dst + done > now[to].size)
@@ -214,7 +214,7 @@ static void random_change(struct workspace *w)
         set_size(w, i, rnd(3) ? off : rnd(3000));
         break;
     case 1:
-        assert_int_equal(ws_fallocate(w, ino_of[i], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, n), 0);
+        assert_int_equal(ws_fallocate(w, ino_of[i], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, n, 0), 0);
         if (off < now[i].size)
             memset(now[i].data + off, 0, n < now[i].size - off ? n : now[i].size - off);
         break;
@@ -534,7 +534,7 @@ static void clones_that_overlap_do_not_take_each_others_place(void **state)
     for (uint32_t i = 0; i < sizeof p; i++)
         p[i] = (uint8_t)("abcdefgh"[rnd(8)]);
     write_at(ws, 0, 0, p, sizeof p);
-    assert_int_equal(ws_copy(ws, ino_of[0], 4 * UNIT, ino_of[1], 0, SLOT, &done), 0);
+    assert_int_equal(ws_copy(ws, ino_of[0], 4 * UNIT, ino_of[1], 0, SLOT, 0, &done), 0);
     memcpy(now[1].data, now[0].data + 4 * UNIT, done);
     now[1].size = (uint32_t)done;
     folded_root(ws);

@@ -58,7 +58,7 @@ static void gc_keeps_unfolded_layers_live_data_and_open_snapshots(void **state)
     uint64_t from, to, copied;
     assert_int_equal(ws_lookup(w, INO_ROOT, "base", &from, &in), 0);
     assert_int_equal(ws_create(w, INO_ROOT, "copy", S_IFREG | 0644, 0, NULL, &cred, 0, false, &to, &in), 0);
-    assert_int_equal(ws_copy(w, from, 0, to, 0, 300000, &copied), 0);
+    assert_int_equal(ws_copy(w, from, 0, to, 0, 300000, 0, &copied), 0);
     assert_int_equal(copied, 300000);
     assert_int_equal(ws_unlink(w, INO_ROOT, "base"), 0);
     assert_int_equal(object_find(store, "w@s1", &o), 0);

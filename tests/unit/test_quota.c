@@ -292,7 +292,7 @@ static void op_punch(void)
 
     if (!n || first + count_ > UNITS_MOST)
         return;
-    assert_int_equal(ws_fallocate(ws, n->ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * UNIT, count_ * UNIT), 0);
+    assert_int_equal(ws_fallocate(ws, n->ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * UNIT, count_ * UNIT, 0), 0);
     if (first * UNIT < n->size)
         cut(n, first * UNIT, (first + count_) * UNIT);
 }
@@ -311,7 +311,7 @@ static void op_fallocate(void)
     for (uint32_t u = off / UNIT; u <= (off + len - 1) / UNIT; u++)
         next.used[u] = true;
     bool ok = fits(n, &next);             /* it takes no space, but says whether there is enough */
-    assert_int_equal(ws_fallocate(ws, n->ino, 0, off, len), ok ? 0 : -EDQUOT);
+    assert_int_equal(ws_fallocate(ws, n->ino, 0, off, len, 0), ok ? 0 : -EDQUOT);
     if (ok && off + len > n->size)
         n->size = off + len;
 }
@@ -350,7 +350,7 @@ static void op_copy(void)
     if (!a || a == b || !a->size)
         return;
     count(&before, &inodes);
-    int r = ws_copy(ws, a->ino, 0, b->ino, 0, a->size, &done);
+    int r = ws_copy(ws, a->ino, 0, b->ino, 0, a->size, 0, &done);
     assert_true(r == 0 || r == -EDQUOT);
     memcpy(b->data, a->data, r == 0 ? done : 0);
     if (r == 0 && done > b->size)

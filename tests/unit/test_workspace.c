@@ -153,7 +153,7 @@ static void step_punch(struct fixture *f, struct shadow *s)
     uint32_t off = some_offset(), len = 1 + rnd(150000);
     int mode = rnd(2) ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
-    assert_int_equal(ws_fallocate(f->w, s->ino, mode, off, len), 0);
+    assert_int_equal(ws_fallocate(f->w, s->ino, mode, off, len, 0), 0);
     if (off < s->size)
         memset(s->bytes + off, 0, off + len < s->size ? len : s->size - off);
 }
@@ -167,7 +167,7 @@ static void step_copy(struct fixture *f, struct shadow *a, struct shadow *b)
         return;
     if (to + len > FILE_MAX)
         len = FILE_MAX - to;
-    assert_int_equal(ws_copy(f->w, a->ino, from, b->ino, to, len, &did), 0);
+    assert_int_equal(ws_copy(f->w, a->ino, from, b->ino, to, len, 0, &did), 0);
     assert_int_equal(did, from >= a->size ? 0 : a->size - from < len ? a->size - from : len);
     memmove(b->bytes + to, a->bytes + from, did);
     if (did)
@@ -462,7 +462,7 @@ static void a_hole_that_is_punched_in_part_only_leaves_no_unit_to_others(void **
     assert_int_equal(workspace_commit(f->w), 0);
     odd_disk_begin();
     writes_until_error = 2;
-    assert_int_equal(ws_fallocate(f->w, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 9000), -ENOSPC);
+    assert_int_equal(ws_fallocate(f->w, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 9000, 0), -ENOSPC);
     odd_disk_end();
     assert_int_equal(workspace_commit(f->w), 0);
     for (unsigned i = 0; i < 8; i++)
@@ -542,13 +542,13 @@ static void small_files_and_shared_units_count_for_the_quota(void **state)
     assert_int_equal(ws_create(q, INO_ROOT, "c", S_IFREG, 0, NULL, &root_cred, 0, true, &c, &in), 0);
     memset(data, 1, sizeof data);
     assert_int_equal(ws_write(q, a, 0, data, sizeof data, false), 0);
-    assert_int_equal(ws_copy(q, a, 0, b, 0, sizeof data, &done), 0);
+    assert_int_equal(ws_copy(q, a, 0, b, 0, sizeof data, 0, &done), 0);
     assert_int_equal(done, sizeof data);
-    assert_int_equal(ws_copy(q, a, 0, c, 0, sizeof data, &done), -EDQUOT);
+    assert_int_equal(ws_copy(q, a, 0, c, 0, sizeof data, 0, &done), -EDQUOT);
     assert_int_equal(ws_write(q, c, 0, data, 10, false), -EDQUOT);
     assert_int_equal(ws_getattr(q, c, &in), 0);
     assert_int_equal(in.size, 0);
-    assert_int_equal(ws_copy(q, a, 0, b, 0, sizeof data, &done), 0);      /* over what is there */
+    assert_int_equal(ws_copy(q, a, 0, b, 0, sizeof data, 0, &done), 0);      /* over what is there */
     assert_int_equal(done, sizeof data);
     struct view *v;
     assert_int_equal(workspace_freeze(q, NULL, &v, NULL), 0);
