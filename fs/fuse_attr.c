@@ -6,6 +6,7 @@
 
 #include "base/wire.h"
 #include "fs/limits.h"
+#include "fs/snapdir.h"
 
 int id_in(const struct mount *m, uint32_t wire, uint32_t *ret)
 {
@@ -38,12 +39,35 @@ static struct timespec time_out(const struct itime *t)
  * the file for one hole: at least a sector is shown, as ext4 does for inline data. */
 static blkcnt_t blocks_out(const struct mount *m, const struct inode *in)
 {
-    return in->units || !inode_is_reg(in) || m->opts.ro ? (blkcnt_t)(in->units * (UNIT / 512)) : 1;
+    return in->units || !inode_is_reg(in) || m->opts.ro || fuse_now->snap ? (blkcnt_t)(in->units * (UNIT / 512)) : 1;
+}
+
+uint64_t ino_out(uint64_t ino)
+{
+    return fuse_now->snap && !(ino & SNAPDIR_BIT) ? snap_st_ino(snap_seq(fuse_now->snap), ino) : ino;
+}
+
+uint64_t fuse_look(uint64_t ino)
+{
+    if (fuse_now->snap)
+        return snapdir_look(fuse_now->m->snapdir, fuse_now->snap, ino);
+    ws_nlookup_add(fuse_ws(), ino, 1);
+    return ino;
+}
+
+void fuse_forget(struct mount *m, uint64_t node, uint64_t n)
+{
+    if (node == ROOT_NODE || node == SNAPDIR_NODE)
+        return;
+    if (!(node & SNAPDIR_BIT))
+        ws_forget(m->ws, node, n);
+    else if (m->snapdir)
+        snapdir_forget(m->snapdir, node, n);
 }
 
 void attr_out(const struct mount *m, uint64_t ino, const struct inode *in, struct stat *ret)
 {
-    *ret = (struct stat){ .st_ino = ino, .st_mode = in->mode, .st_nlink = in->nlink,
+    *ret = (struct stat){ .st_ino = ino_out(ino), .st_mode = in->mode, .st_nlink = in->nlink,
         .st_uid = id_out(m, in->uid), .st_gid = id_out(m, in->gid), .st_rdev = in->rdev,
         .st_size = (off_t)in->size, .st_blocks = blocks_out(m, in), .st_blksize = UNIT,
         .st_atim = time_out(&in->atime), .st_mtim = time_out(&in->mtime), .st_ctim = time_out(&in->ctime) };
@@ -61,7 +85,7 @@ void entry_reply(fuse_req_t req, uint64_t ino, const struct inode *in)
 
     entry_out(fuse_now->m, ino, in, &e);
     if (fuse_reply_entry(req, &e))
-        ws_forget(fuse_ws(), ino, 1);
+        fuse_forget(fuse_now->m, ino, 1);
 }
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -27,12 +27,14 @@ enum {
 enum { OP_SYNCFS = 50, OP_TMPFILE = 51, OP_STATX = 52, OP_COPY_FILE_RANGE_64 = 53 };
 
 struct ring_ent; struct mount_ring; struct rings;     /* fuse_ring.h */
+struct snapdir; struct snap;                          /* snapdir.h */
 struct sync_waiter { struct sync_waiter *next; uint64_t unique; };
 
 struct mount {
     struct fuse_pool *pool;
     struct workspace *ws;                 /* owned reference */
     struct mount_opts opts;
+    struct snapdir *snapdir;              /* NULL: there is no .snap */
     int fd;                               /* /dev/fuse */
     uint64_t dev;
     void (*on_gone)(void *arg, struct mount *m);
@@ -103,6 +105,9 @@ struct fuse_pool {
 struct fuse_call {
     struct mount *m;
     struct worker *w;
+    struct workspace *ws;                 /* what the inode numbers of the header and in the answer are of; set by fuse_serve */
+    struct snap *snap;                    /* that is the tree of this snapshot: snap_ws. Else it is the mount's workspace */
+    struct workspace *snap_ws;
     struct ring_ent *ent;                 /* where it came from, or NULL: the descriptor */
     const struct fuse_in_header *in;
     size_t len;                           /* bytes of the request, header included */
@@ -116,7 +121,7 @@ struct fuse_call {
 #define ROOT_NAME "tree"
 
 extern _Thread_local struct fuse_call *fuse_now;
-static inline struct workspace *fuse_ws(void) { return fuse_now->m->ws; }
+static inline struct workspace *fuse_ws(void) { return fuse_now->ws; }
 
 /* --- fuse_loop.c --- */
 /* Serves one request, whatever brought it. The only way in for requests. */
@@ -148,6 +153,9 @@ bool fuse_raw(struct fuse_call *c);
 void raw_root(struct fuse_call *c);       /* the answer to a lookup of ROOT_NAME */
 /* The answer with an inode that the kernel now knows once more (and not, if nobody took the answer). open: of OP_TMPFILE. */
 void raw_entry(struct fuse_call *c, uint64_t ino, const struct inode *in, bool open);
+/* The name behind n bytes of arguments, or NULL. */
+const char *raw_name(struct fuse_call *c, size_t n);
+void raw_statx_reply(struct fuse_call *c, uint64_t ino, const struct inode *in, uint64_t valid);
 int fuse_reply_raw(struct fuse_call *c, int err, const void *data, size_t n);
 /* To the descriptor, from any thread. */
 int mount_send(struct mount *m, struct iovec *iov, int count);
@@ -178,6 +186,10 @@ void ring_jobs_run(struct worker *w);
 /* --- fuse_replay.c --- */
 /* A request with UNIQUE_RESENT in hand: true if it was done already, and is answered now. */
 bool fuse_replayed(struct fuse_call *c);
+/* --- fuse_snap.c --- */
+/* For mounts with m->snapdir: finds the tree that a request is for. False: answered. */
+bool fuse_snap(struct fuse_call *c);
+void fuse_snap_end(struct fuse_call *c);  /* the request is done */
 /* --- fuse_sync.c --- */
 void fuse_sync(struct fuse_call *c, fuse_req_t req, fuse_ino_t ino, bool datasync);
 /* --- fuse_attr.c --- */
@@ -185,6 +197,12 @@ int id_in(const struct mount *m, uint32_t wire, uint32_t *ret);            /* -E
 uint32_t id_out(const struct mount *m, uint32_t stored);
 int cred_in(uint32_t umask, struct ws_cred *ret);                          /* of fuse_now */
 void attr_out(const struct mount *m, uint64_t ino, const struct inode *in, struct stat *ret);
+uint64_t ino_out(uint64_t ino);           /* what programs see as the number of an inode of the request's tree */
+void attr_raw(const struct stat *st, struct fuse_attr *a);
+/* The kernel gets one more reference on an inode of the request's tree. What it calls it by, or 0: out of memory. */
+uint64_t fuse_look(uint64_t ino);
+void fuse_forget(struct mount *m, uint64_t node, uint64_t n);
+/* With the inode's number as its node. */
 void entry_out(const struct mount *m, uint64_t ino, const struct inode *in, struct fuse_entry_param *ret);
 /* Ids inside POSIX ACLs. 0, -EINVAL, -EOVERFLOW. */
 int acl_ids_in(const struct mount *m, uint8_t *val, size_t len);

@@ -166,7 +166,7 @@ static bool root_node(struct fuse_call *c)
         if (*to == ROOT_NODE)
             *to = FUSE_ROOT_ID;
     }
-    return true;
+    return !c->m->snapdir || fuse_snap(c);
 }
 
 void fuse_serve(struct fuse_call *c)
@@ -179,8 +179,10 @@ void fuse_serve(struct fuse_call *c)
         atomic_fetch_add_explicit(&m->background, 1, memory_order_relaxed);
     fuse_now = c;
     redo_now = (struct redo_request){ c->ent ? 0 : c->in->unique & ~UNIQUE_RESENT, c->in->opcode, (unsigned)(c->w - m->pool->slots) };
+    c->ws = m->ws;
     if (root_node(c) && !(c->in->unique & UNIQUE_RESENT && fuse_replayed(c)) && !fuse_raw(c))
         fuse_session_process_buf(c->w->session, &(struct fuse_buf){ .mem = (void *)c->in, .size = c->len });
+    fuse_snap_end(c);
     fuse_now = NULL;
     redo_now.unique = 0;
 }

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/errand.h"
 #include "base/log.h"
+#include "fs/snapdir.h"
 #include "fs/ws_internal.h"
 
 enum { INIT_SECONDS = 10 };
@@ -131,6 +132,7 @@ static void mount_free(struct mount *m)
     if (m->fd >= 0)
         close(m->fd);
     mount_ring_free(m);
+    snapdir_free(m->snapdir);
     pthread_mutex_destroy(&m->flush_lock);
     pthread_mutex_destroy(&m->sync_lock);
     workspace_unref(m->ws);
@@ -171,7 +173,9 @@ int mount_make(struct fuse_pool *p, struct workspace *w, const struct mount_opts
 
     if (!m)
         return -ENOMEM;
-    int r = claim(m);
+    int r = o->snapdir ? w->readonly ? -EINVAL : snapdir_new(w->store, w->rec.id, &m->snapdir) : 0;
+    if (!r)
+        r = claim(m);
     if (r)
         mount_free(m);
     else

@@ -11,6 +11,7 @@ struct mount_opts {
     enum mount_transport transport;
     bool ro, suid, dev, noexec;           /* defaults: nosuid, nodev */
     bool no_allow_other;
+    bool snapdir;                         /* .snap in the root; for workspaces only */
     uint32_t uid_base;                    /* added to ids shown, subtracted from ids stored */
     uint32_t max_background;              /* 0 = default */
     char source[128];                     /* shown as the device in mountinfo */

@@ -3,6 +3,7 @@
 #include "fs/fuse_call.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -11,6 +12,18 @@
 static int name_ok(const char *name)
 {
     return strlen(name) > NAME_BYTES_MAX ? -ENAMETOOLONG : 0;
+}
+
+static void lookup_reply(fuse_req_t req, uint64_t ino, const struct inode *in)
+{
+    struct fuse_entry_param e;
+
+    entry_out(fuse_now->m, ino, in, &e);
+    e.ino = fuse_look(ino);
+    if (!e.ino)
+        fuse_reply_err(req, ENOMEM);
+    else if (fuse_reply_entry(req, &e))
+        fuse_forget(fuse_now->m, e.ino, 1);
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -24,8 +37,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (!r && !in.nlink)                  /* "." of a file handle: what has no name is for those only who have it open, and of these the kernel knows */
         r = -ENOENT;
     if (!r) {
-        ws_nlookup_add(fuse_ws(), ino, 1);
-        entry_reply(req, ino, &in);
+        lookup_reply(req, ino, &in);
     } else if (r == -ENOENT) {
         fuse_reply_entry(req, &(struct fuse_entry_param){ .entry_timeout = FUSE_FOREVER });   /* negative, remembered */
     } else {
@@ -132,13 +144,30 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
         fuse_reply_buf(req, out, n);
 }
 
-/* ENOSYS to these turns the messages off for the mount; a created file then comes as MKNOD. */
+/* ENOSYS to these turns the messages off for the mount; a created file then comes as MKNOD. With .snap they are wanted: see fuse_snap.c. */
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    fuse_reply_err(req, ENOSYS);
+    if (!fuse_now->m->snapdir) {
+        fuse_reply_err(req, ENOSYS);
+    } else if (fuse_now->snap && (fi->flags & O_ACCMODE) != O_RDONLY) {
+        fuse_reply_err(req, EROFS);
+    } else {
+        fi->keep_cache = 1;
+        fuse_reply_open(req, fi);
+    }
 }
 
-/* Only files of O_TMPFILE have something to release, and nothing to do for it. */
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    if (!fuse_now->m->snapdir) {
+        fuse_reply_err(req, ENOSYS);
+    } else {
+        fi->keep_cache = fi->cache_readdir = 1;      /* as the kernel does by itself */
+        fuse_reply_open(req, fi);
+    }
+}
+
+/* Files of O_TMPFILE, and all of mounts with .snap. There is nothing to do for it. */
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     fuse_reply_err(req, 0);
@@ -146,7 +175,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 const struct fuse_lowlevel_ops fuse_ops = {
     .lookup = op_lookup, .mknod = op_mknod, .mkdir = op_mkdir, .symlink = op_symlink, .link = op_link,
-    .unlink = op_unlink, .rmdir = op_rmdir, .rename = op_rename, .readlink = op_readlink, .open = op_open, .opendir = op_open,
+    .unlink = op_unlink, .rmdir = op_rmdir, .rename = op_rename, .readlink = op_readlink, .open = op_open, .opendir = op_opendir,
     .release = op_release, .releasedir = op_release,
     .getattr = op_getattr, .setattr = op_setattr, .statfs = op_statfs,
     .getxattr = op_getxattr, .listxattr = op_listxattr, .removexattr = op_removexattr,

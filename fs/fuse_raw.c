@@ -121,8 +121,7 @@ static const void *arg_of(struct fuse_call *c, size_t n)
     return c->len >= sizeof *c->in + n ? (const void *)(c->in + 1) : NULL;
 }
 
-/* The name behind n bytes of arguments, or NULL. */
-static const char *name_of(struct fuse_call *c, size_t n)
+const char *raw_name(struct fuse_call *c, size_t n)
 {
     const char *p = (const char *)(c->in + 1) + n;
 
@@ -168,8 +167,8 @@ static void raw_forget(struct fuse_call *c)
 {
     const struct fuse_forget_in *in = arg_of(c, sizeof *in);
 
-    if (in && c->in->nodeid != ROOT_NODE)
-        ws_forget(c->m->ws, c->in->nodeid, in->nlookup);
+    if (in)
+        fuse_forget(c->m, c->in->nodeid, in->nlookup);
 }
 
 static void raw_batch_forget(struct fuse_call *c)
@@ -180,8 +179,7 @@ static void raw_batch_forget(struct fuse_call *c)
     if (!in || (c->len - sizeof *c->in - sizeof *in) / sizeof *one < in->count)
         return;
     for (uint32_t i = 0; i < in->count; i++)
-        if (one[i].nodeid != ROOT_NODE)
-            ws_forget(c->m->ws, one[i].nodeid, one[i].nlookup);
+        fuse_forget(c->m, one[i].nodeid, one[i].nlookup);
 }
 
 static struct sx_time sx_time(const struct itime *t)
@@ -189,18 +187,12 @@ static struct sx_time sx_time(const struct itime *t)
     return (struct sx_time){ .sec = t->sec, .nsec = t->ns };
 }
 
-static void raw_statx(struct fuse_call *c)
+void raw_statx_reply(struct fuse_call *c, uint64_t ino, const struct inode *in, uint64_t valid)
 {
-    struct statx_out out = { .valid = (uint64_t)FUSE_FOREVER };
-    struct inode in;
+    struct statx_out out = { .valid = valid };
     struct stat st;
-    int r = ws_getattr(c->m->ws, c->in->nodeid, &in);
 
-    if (r) {
-        fuse_reply_raw(c, r, NULL, 0);
-        return;
-    }
-    attr_out(c->m, c->in->nodeid, &in, &st);
+    attr_out(c->m, ino, in, &st);
     out.st.mask = 0x0fff;                 /* STATX_BASIC_STATS | STATX_BTIME */
     out.st.blksize = (uint32_t)st.st_blksize;
     out.st.nlink = (uint32_t)st.st_nlink;
@@ -210,16 +202,27 @@ static void raw_statx(struct fuse_call *c)
     out.st.ino = st.st_ino;
     out.st.size = (uint64_t)st.st_size;
     out.st.blocks = (uint64_t)st.st_blocks;
-    out.st.atime = sx_time(&in.atime);
-    out.st.btime = sx_time(&in.btime);
-    out.st.ctime = sx_time(&in.ctime);
-    out.st.mtime = sx_time(&in.mtime);
-    out.st.rdev_major = (in.rdev & 0xfff00) >> 8;                          /* new_decode_dev */
-    out.st.rdev_minor = (in.rdev & 0xff) | ((in.rdev >> 12) & 0xfff00);
+    out.st.atime = sx_time(&in->atime);
+    out.st.btime = sx_time(&in->btime);
+    out.st.ctime = sx_time(&in->ctime);
+    out.st.mtime = sx_time(&in->mtime);
+    out.st.rdev_major = (in->rdev & 0xfff00) >> 8;                          /* new_decode_dev */
+    out.st.rdev_minor = (in->rdev & 0xff) | ((in->rdev >> 12) & 0xfff00);
     fuse_reply_raw(c, 0, &out, sizeof out);
 }
 
-static void attr_raw(const struct stat *st, struct fuse_attr *a)
+static void raw_statx(struct fuse_call *c)
+{
+    struct inode in;
+    int r = ws_getattr(c->ws, c->in->nodeid, &in);
+
+    if (r)
+        fuse_reply_raw(c, r, NULL, 0);
+    else
+        raw_statx_reply(c, c->in->nodeid, &in, (uint64_t)FUSE_FOREVER);
+}
+
+void attr_raw(const struct stat *st, struct fuse_attr *a)
 {
     *a = (struct fuse_attr){ .ino = st->st_ino, .size = (uint64_t)st->st_size, .blocks = (uint64_t)st->st_blocks,
         .atime = (uint64_t)st->st_atim.tv_sec, .mtime = (uint64_t)st->st_mtim.tv_sec, .ctime = (uint64_t)st->st_ctim.tv_sec,
@@ -237,7 +240,7 @@ void raw_entry(struct fuse_call *c, uint64_t ino, const struct inode *in, bool o
     out.e = (struct fuse_entry_out){ .nodeid = ino, .entry_valid = (uint64_t)FUSE_FOREVER, .attr_valid = (uint64_t)FUSE_FOREVER };
     attr_raw(&st, &out.e.attr);
     if (fuse_reply_raw(c, 0, &out, open ? sizeof out : sizeof out.e))
-        ws_forget(c->m->ws, ino, 1);
+        fuse_forget(c->m, ino, 1);
 }
 
 static void raw_tmpfile(struct fuse_call *c)
@@ -251,7 +254,7 @@ static void raw_tmpfile(struct fuse_call *c)
     if (!r)
         r = cred_in(in->umask, &cred);
     if (!r)
-        r = ws_tmpfile(c->m->ws, c->in->nodeid, (in->mode & 07777) | S_IFREG, &cred, &ino, &node);
+        r = ws_tmpfile(c->ws, c->in->nodeid, (in->mode & 07777) | S_IFREG, &cred, &ino, &node);
     if (r)
         fuse_reply_raw(c, r, NULL, 0);
     else
@@ -263,7 +266,7 @@ void raw_root(struct fuse_call *c)
     struct fuse_entry_out out = { .nodeid = ROOT_NODE, .entry_valid = (uint64_t)FUSE_FOREVER, .attr_valid = (uint64_t)FUSE_FOREVER };
     struct inode in;
     struct stat st;
-    int r = ws_getattr(c->m->ws, FUSE_ROOT_ID, &in);
+    int r = ws_getattr(c->ws, FUSE_ROOT_ID, &in);
 
     if (!r) {
         attr_out(c->m, FUSE_ROOT_ID, &in, &st);
@@ -276,7 +279,7 @@ void raw_root(struct fuse_call *c)
 static void raw_setxattr(struct fuse_call *c)
 {
     const struct fuse_setxattr_in *in = arg_of(c, sizeof *in);
-    const char *name = in ? name_of(c, sizeof *in) : NULL;
+    const char *name = in ? raw_name(c, sizeof *in) : NULL;
     uint8_t *val = name ? (uint8_t *)name + strlen(name) + 1 : NULL;
     int r = fuse_ro();
 
@@ -285,7 +288,7 @@ static void raw_setxattr(struct fuse_call *c)
     if (!r && is_acl_name(name))
         r = acl_ids_in(c->m, val, in->size);
     if (!r)
-        r = ws_setxattr(c->m->ws, c->in->nodeid, name, val, in->size, (int)in->flags, in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID);
+        r = ws_setxattr(c->ws, c->in->nodeid, name, val, in->size, (int)in->flags, in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID);
     fuse_reply_raw(c, r, NULL, 0);
 }
 
@@ -299,7 +302,7 @@ static void raw_copy64(struct fuse_call *c)
         r = caller_change(in->nodeid_out, false);
     if (!r) {
         fuse_invite(c->m);
-        r = ws_copy(c->m->ws, c->in->nodeid, in->off_in, in->nodeid_out, in->off_out, in->len, WS_KEEP_TIMES, &done);
+        r = ws_copy(c->ws, c->in->nodeid, in->off_in, in->nodeid_out, in->off_out, in->len, WS_KEEP_TIMES, &done);
     }
     fuse_reply_raw(c, r, &done, r ? 0 : sizeof done);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "fs/limits.h"
+#include "fs/snapdir.h"
 #include "fs/ws_internal.h"
 
 static bool waits_for_room(const struct ring_ent *e)
@@ -24,6 +25,8 @@ bool ring_slow(const struct ring_ent *e)
 {
     const struct fuse_in_header *in = e->iov[0].iov_base;
 
+    if (e->m->snapdir && in->nodeid == SNAPDIR_NODE)
+        return true;
     switch (in->opcode) {
     case FUSE_FSYNC: case FUSE_FSYNCDIR: case OP_SYNCFS: case FUSE_LSEEK: case FUSE_COPY_FILE_RANGE: case OP_COPY_FILE_RANGE_64:
     case FUSE_FALLOCATE:

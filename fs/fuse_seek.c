@@ -15,6 +15,7 @@
 struct seek_job {
     struct seek_job *next;
     struct mount *m;
+    struct workspace *ws;                 /* m's; that of a snapshot only while the request is in hand */
     uint64_t unique, ino, off;
     int whence;
 };
@@ -23,7 +24,7 @@ static void answer(const struct seek_job *j)
 {
     struct { struct fuse_out_header h; struct fuse_lseek_out out; } msg = { .h = { .len = sizeof msg, .unique = j->unique } };
     uint64_t found = 0;
-    int r = ws_lseek(j->m->ws, j->ino, j->off, j->whence, &found);
+    int r = ws_lseek(j->ws, j->ino, j->off, j->whence, &found);
 
     msg.out.offset = found;
     if (r)
@@ -89,7 +90,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    *j = (struct seek_job){ .m = m, .unique = c->in->unique, .ino = ino, .off = (uint64_t)off, .whence = whence };
+    *j = (struct seek_job){ .m = m, .ws = c->ws, .unique = c->in->unique, .ino = ino, .off = (uint64_t)off, .whence = whence };
     fuse_reply_none(req);                 /* frees it; the answer is sent by hand */
     atomic_fetch_add(&m->refs, 1);
     if (fuse_ro()) {

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <rocksdb/c.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -31,6 +32,7 @@ struct meta {
     rocksdb_cache_t *cache;
     rocksdb_writeoptions_t *write_plain, *write_sync;
     rocksdb_readoptions_t *read;
+    _Atomic uint64_t snaps;                               /* writes that changed snapshot records */
     _Atomic bool failed;                                  /* the last write failed in the database */
 };
 
@@ -220,6 +222,7 @@ enum { OP_HEAD = 10 };
 struct batch {
     struct buf ops;
     size_t count;
+    bool snaps;                                           /* changes snapshot records */
 };
 
 struct batch *batch_new(void)
@@ -299,6 +302,17 @@ void batch_clear(struct batch *b)
 {
     buf_clear(&b->ops);
     b->count = 0;
+    b->snaps = false;
+}
+
+void batch_note_snaps(struct batch *b)
+{
+    b->snaps = true;
+}
+
+uint64_t meta_snaps(struct meta *m)
+{
+    return atomic_load(&m->snaps);
 }
 
 static rocksdb_writebatch_t *batch_native(struct meta *m, const struct batch *b)
@@ -343,6 +357,8 @@ int meta_write(struct meta *m, struct batch *b, bool sync)
     rocksdb_writebatch_destroy(w);
     r = errno_of(err);
     m->failed = r < 0;
+    if (b->snaps)
+        atomic_fetch_add(&m->snaps, 1);
     return r;
 }
 

@@ -31,6 +31,9 @@ struct batch_mark batch_mark(const struct batch *b);
 void batch_rewind(struct batch *b, struct batch_mark mark);
 size_t batch_bytes(const struct batch *b);
 void batch_clear(struct batch *b);
+/* That it changes snapshot records. meta_snaps() differs after each write of such a batch, as long as the database is open. */
+void batch_note_snaps(struct batch *b);
+uint64_t meta_snaps(struct meta *m);
 /* Applies it atomically; sync: durable on return (and with it all earlier writes). 0, or -ENOSPC, -EIO, and nothing applied. The batch is kept. */
 int meta_write(struct meta *m, struct batch *b, bool sync);
 

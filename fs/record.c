@@ -81,6 +81,7 @@ void snap_rec_put(struct batch *b, const struct snap_rec *r)
 
     snap_rec_encode(r, &rec);
     put_record(b, &k, &rec);
+    batch_note_snaps(b);
 }
 
 static int get_record(struct meta *m, const struct object_key *k, uint8_t **ret, size_t *ret_len)
@@ -157,6 +158,7 @@ void ws_rec_delete(struct batch *b, const char *id)
 void snap_rec_delete(struct batch *b, const char *id)
 {
     delete_record(b, key_of_text('s', id));
+    batch_note_snaps(b);
 }
 
 /* Calls one() with the value of every key that starts with kind. */

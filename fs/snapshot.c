@@ -71,6 +71,18 @@ static int snap_write(struct freeze_extra *self, struct batch *b, const struct v
     return 0;
 }
 
+static void snap_take_args(struct snap_rec *snap, const struct snapshot_args *a)
+{
+    if (a->name)
+        strcpy(snap->name, a->name);
+    if (a->message)
+        strcpy(snap->message, a->message);
+    if (a->labels)
+        snap->labels = *a->labels;
+    for (unsigned i = 0; i < a->merged_count; i++)
+        memcpy(snap->merged[snap->merged_count++], a->merged[i], ID_MAX);
+}
+
 static int snapshot_held(struct store *s, struct workspace *w, const struct snapshot_args *a, struct snap_rec *ret, struct snapshot_timing *t)
 {
     struct snap_rec snap;
@@ -80,14 +92,7 @@ static int snapshot_held(struct store *s, struct workspace *w, const struct snap
 
     if (r < 0)
         return r;
-    if (a->name)
-        strcpy(snap.name, a->name);
-    if (a->message)
-        strcpy(snap.message, a->message);
-    if (a->labels)
-        snap.labels = *a->labels;
-    for (unsigned i = 0; i < a->merged_count; i++)
-        memcpy(snap.merged[snap.merged_count++], a->merged[i], ID_MAX);
+    snap_take_args(&snap, a);
     uint64_t synced = w->synced_ns;
     r = workspace_freeze(w, &x.extra, &v, &t->held_ns);
     t->sync_ns = w->synced_ns - synced;
@@ -121,6 +126,45 @@ int verb_snapshot(struct store *s, struct workspace *w, const struct snapshot_ar
         name_release(s, &h);
     if (r == 0)
         t->total_ns = clock_mono_ns() - start;
+    return r;
+}
+
+/* --- a snapshot of a state that was --- */
+
+struct stand { const char *from; const struct snap_rec *on; };
+
+static int stand_on(void *arg, struct ws_rec *rec)
+{
+    const struct stand *x = arg;
+
+    if (!strcmp(rec->parent_snap, x->from))
+        memcpy(rec->parent_snap, x->on->id, sizeof rec->parent_snap);
+    return 0;
+}
+
+int snapshot_view(struct store *s, const char *ws_id, struct view *v, const char *parent, const struct snapshot_args *a, struct snap_rec *ret)
+{
+    struct snap_rec snap;
+    struct stand x = { parent, &snap };
+    struct ws_rec rec;
+    struct batch *b;
+    int r = ws_rec_get(s->meta, ws_id, &rec);
+
+    if (r == 0)
+        r = snap_prepare(s, a->cause, &snap);
+    if (r < 0)
+        return r;
+    snap_take_args(&snap, a);
+    snap_fill(&snap, v, &rec);
+    memcpy(snap.parent, parent, strlen(parent) + 1);
+    b = batch_new();
+    if (!b)
+        return -ENOMEM;
+    snap_rec_put(b, &snap);
+    r = ws_update(s, ws_id, stand_on, &x, b);
+    batch_free(b);
+    if (r == 0)
+        *ret = snap;
     return r;
 }
 
@@ -211,29 +255,35 @@ static int fork_from_ws(struct fork_plan *p, const char *id, struct snapshot_tim
     return r;
 }
 
+/* from: kind and quotas. */
+static int fork_from_view(struct fork_plan *p, struct view *v, struct ws_rec *from, const char *snap_id)
+{
+    struct batch *b = batch_new();
+    int r;
+
+    if (!b)
+        return -ENOMEM;
+    take_state(p->store, v, from);
+    fork_fill(p, b, from, snap_id);
+    r = meta_write(p->store->meta, b, true);
+    batch_free(b);
+    return r;
+}
+
 static int fork_from_snap(struct fork_plan *p, const struct snap_rec *snap)
 {
     struct store *s = p->store;
     struct ws_rec from = { .kind = snap->kind }, of;
-    struct batch *b;
     struct view *v;
     int r = snap_view(s, snap, &v);
 
     if (r < 0)
         return r;
-    take_state(s, v, &from);
     if (ws_rec_get(s->meta, snap->ws_id, &of) == 0) {      /* the quota is the workspace's, whichever of its states is forked */
         from.quota_bytes = of.quota_bytes;
         from.quota_inodes = of.quota_inodes;
     }
-    b = batch_new();
-    if (b) {
-        fork_fill(p, b, &from, snap->id);
-        r = meta_write(s->meta, b, true);
-    } else {
-        r = -ENOMEM;
-    }
-    batch_free(b);
+    r = fork_from_view(p, v, &from, snap->id);
     view_unref(v);
     return r;
 }
@@ -256,6 +306,26 @@ static int fork_prepare(struct fork_plan *p, const char *const *names)
         if (r == 0)
             r = counter_next(p->store->counter, &rec->seq);
     }
+    return r;
+}
+
+int fork_view(struct store *s, struct view *v, const struct ws_rec *of, const char *name, const struct labels *labels, struct ws_rec *ret)
+{
+    struct create_args attrs = { .kind = of->kind, .labels = labels };
+    struct fork_plan p = { .store = s, .attrs = &attrs, .n = 1, .out = ret };
+    struct ws_rec from = { .kind = of->kind };
+    struct name_hold h;
+    int r = labels_check(labels);
+
+    if (r < 0 || !object_name_valid(name))
+        return -EINVAL;
+    r = name_hold(s, "", name, &h);
+    if (r < 0)
+        return r;
+    r = fork_prepare(&p, &name);
+    if (r == 0)
+        r = fork_from_view(&p, v, &from, "");
+    name_release(s, &h);
     return r;
 }
 

@@ -22,6 +22,11 @@ int ws_update(struct store *s, const char *id, int (*change)(void *arg, struct w
 /* verb_fork with the attributes of a create (NULL: those of the source). */
 int fork_many(struct store *s, const struct object *src, const char *const *names, unsigned n, const struct create_args *attrs, struct ws_rec *ret,
               unsigned *ret_bad, struct snapshot_timing *timing);
+/* A workspace over a state, for work that nobody else is to see: no snapshot is made of the state, and there is no quota. v is held by the caller. -EEXIST: the name is in use. */
+int fork_view(struct store *s, struct view *v, const struct ws_rec *of, const char *name, const struct labels *labels, struct ws_rec *ret);
+/* A snapshot, without a name, of a state that the workspace had when it stood on the snapshot `parent` ("": on none). v is held by the caller. If the workspace still stands there, it stands on
+ * the new one from now on. */
+int snapshot_view(struct store *s, const char *ws_id, struct view *v, const char *parent, const struct snapshot_args *a, struct snap_rec *ret);
 
 /* --- checking (tree_check.c) --- */
 struct node_cache; struct addr_set;

@@ -27,7 +27,7 @@ enum { ADOPT_THREADS = 4 };
 
 static json_t *opts_json(const struct mount_opts *o)
 {
-    return json_pack("{s:b,s:b,s:b,s:b,s:b,s:I,s:I,s:s}", "ro", o->ro, "suid", o->suid, "dev", o->dev, "noexec", o->noexec, "no_allow_other", o->no_allow_other,
+    return json_pack("{s:b,s:b,s:b,s:b,s:b,s:b,s:I,s:I,s:s}", "ro", o->ro, "suid", o->suid, "dev", o->dev, "noexec", o->noexec, "no_allow_other", o->no_allow_other, "snapdir", o->snapdir,
                      "uid_base", (json_int_t)o->uid_base, "max_background", (json_int_t)o->max_background, "source", o->source);
 }
 
@@ -61,14 +61,14 @@ struct adoption {
 
 static int get_opts(const json_t *v, struct mount_opts *ret)
 {
-    int ro, suid, dev, noexec, closed;
+    int ro, suid, dev, noexec, closed, snapdir = 0;
     json_int_t uid_base, background;
     const char *source;
 
-    if (json_unpack((json_t *)(uintptr_t)v, "{s:b,s:b,s:b,s:b,s:b,s:I,s:I,s:s}", "ro", &ro, "suid", &suid, "dev", &dev, "noexec", &noexec, "no_allow_other", &closed,
+    if (json_unpack((json_t *)(uintptr_t)v, "{s:b,s:b,s:b,s:b,s:b,s?b,s:I,s:I,s:s}", "ro", &ro, "suid", &suid, "dev", &dev, "noexec", &noexec, "no_allow_other", &closed, "snapdir", &snapdir,
                     "uid_base", &uid_base, "max_background", &background, "source", &source))
         return -EBADMSG;
-    *ret = (struct mount_opts){ .ro = ro, .suid = suid, .dev = dev, .noexec = noexec, .no_allow_other = closed, .uid_base = (uint32_t)uid_base,
+    *ret = (struct mount_opts){ .ro = ro, .suid = suid, .dev = dev, .noexec = noexec, .no_allow_other = closed, .snapdir = snapdir, .uid_base = (uint32_t)uid_base,
                                 .max_background = (uint32_t)background };
     snprintf(ret->source, sizeof(ret->source), "%s", source);
     return 0;

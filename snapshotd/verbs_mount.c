@@ -11,11 +11,15 @@
 #include "fs/workspace.h"
 #include "snapshotd/call.h"
 
+/* Of a workspace, set by anybody: "on" is the option snapdir for its mounts that do not say it, so for its sandbox too. */
+#define LABEL_SNAPDIR "snapdir"
+
 DEFINE_CLEANUP(struct workspace *, workspace_unref)
 
-static int parse_options(struct call *c, const json_t *v, struct mount_opts *ret)
+/* *ret_snapdir: 1, 0, or -1: it is not said. */
+static int parse_options(struct call *c, const json_t *v, struct mount_opts *ret, int *ret_snapdir)
 {
-    int ro = 0, suid = 0, dev = 0, noexec = 0, allow_other = 1, snapdir = 0;
+    int ro = 0, suid = 0, dev = 0, noexec = 0, allow_other = 1, snapdir = -1;
     const char *transport = "auto";
     json_int_t uid_base = 0;
     json_error_t e;
@@ -27,16 +31,23 @@ static int parse_options(struct call *c, const json_t *v, struct mount_opts *ret
         return call_bad(c, e.text);
     if (strcmp(transport, "auto") && strcmp(transport, "classic") && strcmp(transport, "uring"))
         return call_bad(c, "transport is auto, classic or uring");
-    if (snapdir)
-        return call_fail(c, -EOPNOTSUPP, "unsupported",
-                         "the option snapdir is not there yet: it comes with a later version; mount the snapshots you need");
     if (uid_base < 0 || uid_base > UINT32_MAX - 65536)
         return call_bad(c, "uid_base is from 0 to 4294901759");
     *ret = (struct mount_opts){
         .transport = !strcmp(transport, "uring") ? TRANSPORT_URING : TRANSPORT_AUTO,
-        .ro = ro, .suid = suid, .dev = dev, .noexec = noexec, .no_allow_other = !allow_other, .uid_base = (uint32_t)uid_base
+        .ro = ro, .suid = suid, .dev = dev, .noexec = noexec, .no_allow_other = !allow_other,
+        .uid_base = (uint32_t)uid_base
     };
+    *ret_snapdir = snapdir;
     return 0;
+}
+
+static bool wants_snapdir(const struct ws_rec *w)
+{
+    for (uint32_t i = 0; i < w->labels.count; i++)
+        if (!strcmp(w->labels.l[i].key, LABEL_SNAPDIR))
+            return !strcmp(w->labels.l[i].val, "on");
+    return false;
 }
 
 static int open_snapshot(struct store *s, const struct snap_rec *rec, struct workspace **ret)
@@ -115,7 +126,7 @@ int verb_do_mount(struct call *c)
     struct object o;
     uint64_t id = 0;
     size_t len;
-    int fd = -1;
+    int fd = -1, snapdir = -1;
 
     int r = call_args(c, ",s:s,s?o,s?o", "object", &name, "dir", &where, "options", &options);
     if (!r && where && !(dir = snap_bytes_get(where, &len, &r)))
@@ -123,7 +134,7 @@ int verb_do_mount(struct call *c)
     if (!r && dir && dir[0] != '/')
         r = call_bad(c, "dir is an absolute path");
     if (!r)
-        r = parse_options(c, options, &q.opts);
+        r = parse_options(c, options, &q.opts, &snapdir);
     if (!r)
         r = call_object(c, "mount", name, &o);
     if (r)
@@ -133,10 +144,13 @@ int verb_do_mount(struct call *c)
     r = object_is_snapshot(&o) ? open_snapshot(c->store, &o.snap, &w) : workspace_open(c->store, o.ws.id, &w);
     if (r)
         return call_errno(c, r, "mount", name);
+    if (object_is_snapshot(&o) && snapdir > 0)
+        return call_fail(c, -EINVAL, "invalid_request", "cannot mount '%s' with snapdir: it is a snapshot; the option is for workspaces", name);
     q.w = w;
     q.object = object_id(&o);
     q.snapshot = object_is_snapshot(&o);
     q.opts.ro |= q.snapshot;
+    q.opts.snapdir = !q.snapshot && (snapdir >= 0 ? snapdir : wants_snapdir(&o.ws));
     q.dir = dir;
     q.pid = c->pid;
     q.foreign = is_foreign(c->pid);

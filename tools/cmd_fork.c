@@ -16,10 +16,13 @@ int cmd_fork(struct tool *t, int argc, char **argv)
         r = args_usage("fork", "-n takes a number from 1 to 10000, not '%s'", count);
     if (r)
         return r;
-    json_t *req = json_pack("{s:s,s:s,s:s}", "verb", "fork", "source", a.v[0], "name", a.v[1]);
-    if (n)
+    r = boxed_fork(t, a.v[0], a.v[1], n, &ans);
+    if (r > 0)
+        return r;
+    json_t *req = r ? json_pack("{s:s,s:s,s:s}", "verb", "fork", "source", a.v[0], "name", a.v[1]) : NULL;
+    if (req && n)
         json_object_set_new(req, "count", json_integer((json_int_t)n));
-    r = tool_call_state(t, req, a.v[0], &ans);
+    r = req ? tool_call_state(t, req, a.v[0], &ans) : 0;
     if (r)
         return r;
     if (t->json)

@@ -108,6 +108,8 @@ int cmd_merge(struct tool *t, int argc, char **argv)
     r = tool_call_states(t, req, objects, objects ? (unsigned)a.n + 1 : 0, &ans);
     if (r)
         return r;
+    if (json_is_true(json_object_get(ans, "merged")))
+        boxed_changed(t, into, "merge");
     if (t->json)
         tool_print_json(ans);
     r = t->json ? field_int(ans, "conflicts") != 0 : print_report(into, ans);

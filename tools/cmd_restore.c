@@ -26,6 +26,7 @@ int cmd_restore(struct tool *t, int argc, char **argv)
     r = tool_call_state(t, req, a.v[0], &ans);
     if (r)
         return r;
+    boxed_changed(t, a.v[0], "restore");
     if (t->json) {
         tool_print_json(ans);
     } else {

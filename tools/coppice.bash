@@ -41,7 +41,7 @@ _coppice() {
         -s | --signal) COMPREPLY=($(compgen -A signal -- "$cur")); return ;;
         --cwd | --env | -e | --timeout | --listen | --name | --session) return ;;
         --format) COMPREPLY=($(compgen -W "archive tar" -- "$cur")); return ;;
-        -o) COMPREPLY=($(compgen -W "ro nosuid nodev noexec dev suid transport=auto transport=classic transport=uring uid_base=" -- "$cur")); return ;;
+        -o) COMPREPLY=($(compgen -W "ro nosuid nodev noexec dev suid transport=auto transport=classic transport=uring uid_base= snapdir nosnapdir" -- "$cur")); return ;;
         -m | -n | --at | --label | --quota | --inodes | --remove) return ;;
     esac
     if [[ -z $verb ]]; then

@@ -25,7 +25,7 @@ const struct command commands[] = {
       "  --kind KIND     bare: a plain tree (the default); root: a whole root file system, to make sandboxes from\n  -m TEXT         message of the snapshot\n"
       "  --cross-mounts  enter other file systems under the directory\n" },
     { "mount", cmd_mount, "OBJECT DIR [-o OPTIONS]", "Attach a workspace, or a snapshot read-only, to a directory.",
-      "  -o OPTIONS  ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic|uring,uid_base=N; nosuid and nodev are the default\n" },
+      "  -o OPTIONS  ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic|uring,uid_base=N,snapdir; nosuid and nodev are the default\n" },
     { "umount", cmd_umount, "OBJECT or DIR [--lazy]", "Detach it; returns when all its changes are stored.",
       "  --lazy  at once, also while programs use it, and without waiting for them\n" },
     { "snapshot", cmd_snapshot, "WS [NAME] [-m TEXT] [--label K=V]... | WS --auto POLICY", "Keep the present state of a workspace; prints the id.",

@@ -16,7 +16,7 @@ static const struct word { const char *name, *field; bool val;
     { "ro", "ro", true },           { "rw", "ro", false },        { "suid", "suid", true },
     { "nosuid", "suid", false },    { "dev", "dev", true },       { "nodev", "dev", false },
     { "exec", "noexec", false },    { "noexec", "noexec", true }, { "allow_other", "allow_other", true },
-    { "snapdir", "snapdir", true },
+    { "snapdir", "snapdir", true }, { "nosnapdir", "snapdir", false },
 };
 
 /* What mount(8), fstab and FUSE helpers are given and what here needs no doing: our mounts always have default_permissions and the kernel's
@@ -89,7 +89,7 @@ static int each_word(json_t *to, const char *val, bool generic, char **ret_store
         r = take(to, w);
         if (r == 1)
             r = is_ignored(w) && (generic || !strcmp(w, "default_permissions") || !strcmp(w, "defaults")) ? 0
-                : wrong(w, "no such option; there are ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic|uring,uid_base=N");
+                : wrong(w, "no such option; there are ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic|uring,uid_base=N,snapdir");
     }
     return r;
 }

@@ -59,6 +59,13 @@ json_t *tool_mounts(struct tool *t, const char *name);
 bool tool_runner_runs(const struct tool *t);
 /* One call of its API: {"status": 200, "body": ...} or {"status", "code", "error"}; owned. NULL: it could not be asked. path: beneath /v1, encoded. body: stolen. */
 json_t *tool_api(struct tool *t, const char *method, const char *path, json_t *body);
+/* --- workspaces that the runner knows (boxed.c) --- */
+enum { BOXED_NOT = -1 };
+/* Tells the runner, if it runs, that the tree of a workspace was changed ("restore", "merge"), so that it tells those who watch it. */
+void boxed_changed(struct tool *t, const char *name, const char *by);
+/* A fork by the runner, which hands on what is the sandbox's: rules, services, limits. n 0: one, named so. 0 and the answer as the daemon's; an exit status, after saying why; BOXED_NOT: it does not run, or
+ * knows no such sandbox, or cannot reach its mount: ask the daemon. */
+int boxed_fork(struct tool *t, const char *source, const char *name, uint64_t n, json_t **ret);
 int cmd_box(struct tool *t, int argc, char **argv);      /* hands any sandbox verb over */
 
 int cmd_init(struct tool *t, int argc, char **argv), cmd_create(struct tool *t, int argc, char **argv),

@@ -81,6 +81,26 @@ static void restore_box(struct http_call *c, struct box *b)
 
 static void post_restore(struct http_call *c) { route_box(c, restore_box); }
 
+/* Who changed it past us says so. */
+static void changed_box(struct http_call *c, struct box *b)
+{
+    const char *by = NULL;
+    bool merge;
+
+    if (!http_unpack(c, "{s:s}", "by", &by))
+        return;
+    merge = !strcmp(by, "merge");
+    if (!merge && strcmp(by, "restore")) {
+        http_fail(c, "invalid_request", "by: \"restore\" or \"merge\"");
+        return;
+    }
+    if (b->p->bs->hooks.changed)
+        b->p->bs->hooks.changed(b, merge ? "merged" : "restored");
+    http_reply(c, 204, NULL);
+}
+
+static void post_changed(struct http_call *c) { route_box(c, changed_box); }
+
 /* --- by themselves --- */
 
 static void listed(struct http_call *c, json_t *result)
@@ -204,6 +224,9 @@ const struct http_route snapshot_routes[] = {
     { "POST", "/v1/sandbox/{id}/restore", ROUTE_JSON, post_restore,
       "{\"summary\": \"Put files back as they are in a snapshot\", \"description\": \"All of the tree (the state before is kept as a snapshot: before), or paths. Running programs see the change.\", "
       "\"tags\": [\"snapshot\"], " DOC_BODY(DOC_STR("snapshot") ", \"paths\": {\"type\": \"array\"}") ", " DOC_OK("200", "snapshot, changed, before") "}" },
+    { "POST", "/v1/sandbox/{id}/changed", ROUTE_JSON, post_changed,
+      "{\"summary\": \"Say that the tree was changed past this API\", \"description\": \"By whom: restore or merge. Those who watch the sandbox are told, as after the same by this API. The command does it.\", \"tags\": [\"snapshot\"], "
+      DOC_BODY(DOC_STR("by")) ", \"responses\": {\"204\": {\"description\": \"They are told\"}}}" },
     { "GET", "/v1/snapshot", 0, get_all, "{\"summary\": \"List snapshots\", \"tags\": [\"snapshot\"], \"parameters\": [" PAGE "], " DOC_OK("200", "snapshots, next") "}" },
     { "GET", "/v1/snapshot/{id}", 0, get_one,
       "{\"summary\": \"Show a snapshot, by id, WORKSPACE@NAME or name\", \"tags\": [\"snapshot\"], \"parameters\": [" DOC_PARAM("sizes", "boolean") "], " DOC_OK("200", "The snapshot") "}" },

@@ -90,6 +90,12 @@ same "has them from its first command on" 200 "$(code made http://own.example/)"
 check "a fork" api POST /sandbox/box/fork -d '{"name": "twig", "start": true}' --fail
 same "has the rules that are for forks" site "$(api GET /sandbox/twig/rules | field rules.0.name)"
 same "and works with them" "authorized 403" "$(get twig http://site.example/t | awk '{ print $3 }') $(code twig http://own.example/)"
+check "a fork by the command" c fork box limb
+same "has them too" site "$(api GET /sandbox/limb/rules | field rules.0.name)"
+same "and those that are numbered" "site site" "$(c fork box bough -n 2 >/dev/null; echo $(for i in 1 2; do api GET /sandbox/bough-$i/rules | field rules.0.name; done))"
+same "its answer is the daemon's" "2 True" "$(c --json fork box leaf -n 2 | python3 -c 'import json,sys; v=json.load(sys.stdin); print(len(v["workspaces"]), v["snapshot"].startswith("snap-"))')"
+refused "to a name that is taken" 1 "'limb'.*(exists|in use|taken|already)" c fork box limb
+check "of what is no sandbox, a snapshot, it is one too" sh -c "'$COPPICE' snapshot box at && '$COPPICE' fork box@at fromsnap"
 
 # --- what dies ---
 "$COPPICE" egress-log box --follow > "$T/follow" 2>&1 & SYS_PIDS+=($!)

@@ -191,6 +191,8 @@ def snapshots(id):
     check('diff', 'later' in json.dumps(call('GET', f'/v1/diff?a={first}&b={second}')))
     call('POST', box + '/restore', {'snapshot': first})
     call('GET', box + '/file/workspace/later', want=404)
+    call('POST', box + '/changed', {'by': 'merge'}, want=204)
+    call('POST', box + '/changed', {'by': 'magic'}, want=400)
     forks = call('POST', box + '/fork', {'count': 2, 'start': True})
     for fork in forks if isinstance(forks, list) else forks['sandboxes']:
         call('DELETE', '/v1/sandbox/' + fork['id'])

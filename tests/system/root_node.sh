@@ -36,3 +36,24 @@ check "a snapshot" c snapshot box before
 check "changes in /" inside root 'import os; os.unlink("/c"); open("/new", "w"); os.chmod("/", 0o700); os.rename("/tree", "/moved")'
 check "they are undone under the running sandbox" c restore box --to box@before
 same "and it sees that" "True False True False 0o755" "$(inside root 'import os; print(*[os.path.exists(p) for p in ("/c", "/new", "/tree", "/moved")], oct(os.stat("/").st_mode & 0o7777))')"
+
+# .snap in a sandbox: none without the label, and with it what a sandbox may see and do with it.
+same "without the label there is no .snap, by any call" "ENOENT ENOENT ENOENT" "$(inside root '
+import ctypes, errno, os
+def no(f, *a):
+    try: f(*a); return "found"
+    except OSError as e: return errno.errorcode[e.errno]
+print(no(os.stat, "/.snap"), no(os.open, "/.snap", os.O_PATH), no(os.listdir, "/.snap/before"))')"
+check "the label" c label box snapdir=on
+check "the sandbox is stopped; the next command starts it" c stop box
+same "/.snap shows the state before" "True ['before'] False" "$(inside user 'import os; print(os.path.exists("/.snap/before/c"), [n for n in os.listdir("/.snap") if n == "before"], ".snap" in os.listdir("/"))')"
+same "its root is the sandbox's root, with its ids" "0 0 1000" "$(inside root 'import os; s = os.stat("/.snap/before"); print(s.st_uid, s.st_gid, os.stat("/.snap/before/home/user").st_uid)')"
+same "root in it changes nothing there" "EROFS EROFS EROFS EXDEV" "$(inside root '
+import errno, os
+def no(f, *a):
+    try: f(*a); return "done"
+    except OSError as e: return errno.errorcode[e.errno]
+print(no(os.open, "/.snap/before/c", os.O_RDWR), no(os.unlink, "/.snap/before/c"), no(os.mkdir, "/.snap/before/x"), no(os.link, "/.snap/before/c", "/x"))')"
+check "a program is put in, and a snapshot made" sh -c "'$COPPICE' exec box --user root -- /usr/bin/cp /usr/bin/env /prog && '$COPPICE' snapshot box later"
+same "it runs from there at once" "1" "$(inside user 'import subprocess; print(subprocess.run(["/.snap/later/prog", "echo", "1"], capture_output=True, text=True).stdout.strip())')"
+same "cp brings a file back" "2" "$(inside root 'import shutil; shutil.copy2("/.snap/before/c", "/back"); print(open("/back").read())')"

@@ -49,6 +49,35 @@ for z in gz xz zst; do
     case $z in gz) gzip -k "$T/first.tar";; xz) xz -k "$T/first.tar";; zst) zstd -q "$T/first.tar";; esac
     check "import of a tar.$z" c import "$T/first.tar.$z" "from-$z"
 done
+
+# merge: what comes to nothing leaves nothing; what was done leaves the states it was made of. .snap shows all snapshots there are.
+for w in target other; do mkdir "$T/mnt/$w"; done
+c create target --bare >/dev/null; c mount -o snapdir target "$T/mnt/target" >/dev/null; TM=$T/mnt/target OM=$T/mnt/other
+seq 20 >"$TM/text"; c snapshot target base >/dev/null; c fork target other >/dev/null; c mount -o snapdir other "$OM" >/dev/null
+echo theirs >"$OM/new"; sed -i 's/^3$/three/' "$OM/text"; echo ours >"$TM/own"
+all() { ls "$TM/.snap" "$OM/.snap" | LC_ALL=C sort; }
+had=$(all)
+check "merge --dry-run" c merge other --into target --dry-run
+same "leaves no snapshot" "$(all)" "$had"
+same "and changes nothing" "$(cat "$TM/text" | tr '\n' ' ') $(ls "$TM")" "$(seq 20 | tr '\n' ' ') own
+text"
+sed -i 's/^3$/drei/' "$TM/text"
+refused "a merge with a conflict" 1 "1 conflict" c merge other --into target
+same "leaves no snapshot" "$(all)" "$had"
+same "and changes nothing" "$(sed -n 3p "$TM/text") $(ls "$TM" | tr '\n' ' ')" "drei own text "
+same "nor a workspace" "$(c list --json | grep -c merge-)" 0
+check "the same one, decided" c merge other --into target --theirs
+same "is done" "$(sed -n 3p "$TM/text") $(cat "$TM/new" "$TM/own" | tr '\n' ' ')" "three theirs ours "
+same "and leaves the state before, the one after, and the other's" "$(($(all | wc -l) - $(wc -l <<<"$had")))" 3
+same "the state before is as it was" "$(cd "$TM/.snap" && grep -lx drei snap-*/text | wc -l)" 1
+sed -i 's/^9$/nine/' "$OM/text"; sed -i 's/^three$/3rd/' "$TM/text"
+check "a second merge of the same source knows of the first" c merge other --into target
+same "and takes only what is new" "$(sed -n '3p;9p' "$TM/text" | tr '\n' ' ')" "3rd nine "
+check "the source has changed again; named twice" sh -c "echo x >'$OM/x' && '$COPPICE' merge other other --into target"
+check "undo" c restore target --undo
+same "takes the last one back" "$(ls "$TM" | tr '\n' ' ')" "new own text "
+c umount target && c umount other
+
 check "umount" c umount one
 check "rm of a workspace with its snapshots refused, then done" bash -c '! "$0" rm one 2>/dev/null' "$COPPICE"
 check "gc" c gc
