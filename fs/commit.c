@@ -309,9 +309,12 @@ static int freeze_to(struct workspace *w, struct freeze_extra *extra, struct fre
         mount_hold(m);
     pthread_rwlock_wrlock(&w->gate);
     pthread_mutex_lock(&w->lock);
+    pthread_rwlock_wrlock(&s->view_lock);
     view->rec.next_ino = w->rec.next_ino;
     view->rec.inodes = w->rec.inodes;
     view->rec.units = w->rec.units;
+    view->fluid = false;
+    pthread_rwlock_unlock(&s->view_lock);
     struct ws_rec next = w->rec;
     next.base = f.base_id;
     next.live = f.live_id;

@@ -59,13 +59,13 @@ static int on_fdatasync(int fd) {
 
 static struct disk_ops mortal;
 
-static void hooks(long calls) {
+/* Before there are threads. */
+static void hooks(void) {
     mortal = disk_real;
     mortal.pwritev = on_pwritev;
     mortal.fdatasync = on_fdatasync;
     disk = &mortal;
     meta_fault = on_meta;
-    calls_left = calls;
 }
 
 /* --- the child --- */
@@ -214,13 +214,14 @@ static int child(const char *dir, uint64_t seed, unsigned number, struct life_sh
         op_run(&o, &model_ops, l.m, &a);
         op_fini(&o);
     }
+    hooks();
     l.start_s -= 3600;                                        /* times of the lives before are as recent */
     int r = first ? target_ws_open(&l.t, dir, true, &opt) : take_over(&l, dir, &opt);
     if (!r) r = put_logs(&l);
     if (r) return printf("# cannot be taken over: %s\n", strerror(-r)), 1;
     if (first) remember(&l, 0);
     s->running = true;
-    hooks(calls);
+    calls_left = calls;
     for (int i = s->done, from = i; i < OPS && !w; i++) {
         fail_commit(&l, &own);
         w = one(&l, i, !first && i == from);
