@@ -31,7 +31,7 @@
 #include "base/alloc.h"
 #include "fs/limits.h"
 
-enum { KEEP_BYTES = 256 << 10, TRIM_BYTES = 1 << 20 };   /* memory at the start of the ring that stays; what is worth a call */
+enum { KEEP_BYTES = 64 << 10, TRIM_BYTES = 1 << 20 };   /* memory at the start of the ring that stays; what is worth a call */
 
 _Thread_local struct redo_request redo_now;
 
