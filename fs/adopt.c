@@ -12,10 +12,17 @@
 #include "fs/store.h"
 #include "fs/ws_internal.h"
 
-/* Under a key that no inode has. */
+/* An attribute of a name that no program can set: it is in no map. */
+static struct key feed_key(void)
+{
+    static const char name[] = "coppice.journal";
+
+    return key_xattr(INO_ROOT, name, sizeof name - 1);
+}
+
 void redo_put_feed(struct workspace *w)
 {
-    struct key k = key_simple(0, KEY_INODE);
+    struct key k = feed_key();
     uint8_t seq[8];
 
     put_le64(seq, feed_seq(w->feed));
@@ -29,7 +36,8 @@ static int take_put(void *arg, const uint8_t *key, size_t key_len, const uint8_t
     struct workspace *w = arg;
     uint64_t ino = key_ino(key);
 
-    if (ino == 0) {                       /* redo_put_feed */
+    struct key feed = feed_key();
+    if (key_len == feed.len && !memcmp(key, feed.b, feed.len)) {
         w->feed_seq = val_len == 8 && !tombstone ? le64(val) : w->feed_seq;
         return 0;
     }

@@ -229,6 +229,8 @@ void ws_unlock(struct workspace *w)
         if (redo_is_due(w->redo))
             folder_hurry(w->store);
     }
+    if (w->feed)
+        feed_show(w->feed);               /* after the operation is in the redo log */
     pthread_rwlock_unlock(&w->store->view_lock);
     pthread_mutex_unlock(&w->lock);
 }
