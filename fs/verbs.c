@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/feed.h"
 #include "fs/key.h"
 #include "fs/meta.h"
 #include "fs/store.h"
@@ -167,8 +168,12 @@ static int remove_records(struct store *s, const char *id, bool with_snapshots)
         return r;
     ws_rec_delete(b, id);
     ws_name_delete(b, rec.name);
+    feed_rec_delete(b, id);
     layer_batch_delete_all(b, rec.live);
-    return meta_write(s->meta, b, true);
+    r = meta_write(s->meta, b, true);
+    if (r == 0)
+        feed_remove_files(s, id);
+    return r;
 }
 
 /* Whoever still holds the workspace finds it broken: no commit of theirs brings its record back. */
@@ -192,6 +197,8 @@ static int remove_open(struct workspace *w, bool with_snapshots)
         w->broken = broken;
     } else {
         batch_clear(w->pending);
+        if (w->feed)
+            feed_end(w->feed);
         pthread_cond_broadcast(&w->frozen);
     }
     pthread_mutex_unlock(&w->lock);

@@ -92,5 +92,5 @@ int verb_do_mount(struct call *c), verb_mounts(struct call *c), verb_wait_gone(s
 int verb_do_snapshot(struct call *c), verb_do_fork(struct call *c), verb_do_restore(struct call *c), verb_do_diff(struct call *c);
 int verb_do_tree(struct call *c), verb_do_read(struct call *c);
 int verb_do_import(struct call *c), verb_do_import_archive(struct call *c), verb_do_export(struct call *c);
-int verb_do_merge(struct call *c), verb_do_auto(struct call *c);
+int verb_do_merge(struct call *c), verb_do_auto(struct call *c), verb_do_journal(struct call *c);
 int verb_do_gc(struct call *c), verb_do_stats(struct call *c), verb_do_fsck(struct call *c), verb_do_scrub(struct call *c);
