@@ -1,5 +1,5 @@
 /* The change journal of a workspace: a bounded sequence of events, one for each change, in the order of the changes. Off (NULL) until it is asked for.
- * docs/architecture.md 7.5 says what is promised, docs/formats.md 13 how it lies on disk.
+ * docs/architecture.md 7.7 says what is promised, docs/formats.md 13 how it lies on disk.
  *
  * Recording: with ws.lock held an operation stages its events; ws_unlock() publishes them. Reading: any thread, with no lock of the workspace. */
 #pragma once
