@@ -745,6 +745,45 @@ static void what_the_disk_may_still_refer_to_is_not_overwritten(void **state)
     live(*state, space_of_the_last_commit_is_not_used_before_the_next, false);
 }
 
+static unsigned data_syncs, name_syncs;
+
+static int count_fdatasync(int fd)
+{
+    data_syncs++;
+    return disk_real.fdatasync(fd);
+}
+
+static int count_fsync(int fd)
+{
+    name_syncs++;
+    return disk_real.fsync(fd);
+}
+
+static void sync_what_another_wrote(struct fixture *f)
+{
+    static struct disk_ops counting;
+
+    adopt(f);
+    counting = *disk;
+    counting.fdatasync = count_fdatasync;
+    counting.fsync = count_fsync;
+    disk = &counting;
+    CHECK(workspace_commit(f->w) == 0 && data_syncs == 1 && name_syncs == 1);
+    CHECK(workspace_commit(f->w) == 0 && data_syncs == 1);
+}
+
+static void fill_and_die(struct fixture *f)
+{
+    begin(f);
+    fill(f, create(f, "before"), 2);
+}
+
+static void data_that_another_process_wrote_is_synced_by_the_next_commit(void **state)
+{
+    live(*state, fill_and_die, true);
+    live(*state, sync_what_another_wrote, false);
+}
+
 static ssize_t write_and_die(int fd, const struct iovec *iov, int count, off_t off)
 {
     disk_real.pwritev(fd, iov, count, off);
@@ -897,6 +936,7 @@ int main(void)
         PROCESSES(open_files_without_a_name_are_kept_until_they_are_closed),
         PROCESSES(a_forget_from_before_the_takeover_does_not_count_against_lookups_after_it),
         PROCESSES(what_the_disk_may_still_refer_to_is_not_overwritten),
+        PROCESSES(data_that_another_process_wrote_is_synced_by_the_next_commit),
         PROCESSES(what_a_killed_append_wrote_does_not_come_up),
         PROCESSES(a_restored_state_goes_on),
         PROCESSES(a_request_that_was_done_is_known),
