@@ -224,9 +224,7 @@ static int on_message(struct holder *h, json_t *msg, int *fds, unsigned n)
 
     if (json_is_integer(v = json_object_get(msg, "hold")) && json_is_object(meta) && n)
         return held_put(&h->table, json_integer_value(v), meta, fds, n);
-    if (json_is_integer(v = json_object_get(msg, "update")) && json_is_object(meta)) {
-        held_update(&h->table, json_integer_value(v), meta);
-    } else if (json_is_integer(v = json_object_get(msg, "drop"))) {
+    if (json_is_integer(v = json_object_get(msg, "drop"))) {
         held_drop(&h->table, json_integer_value(v));
     } else if ((v = json_object_get(msg, "listen")) && n == json_is_true(v)) {
         close_p(&h->table.listen_fd);

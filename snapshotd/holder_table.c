@@ -40,14 +40,6 @@ int held_put(struct held_table *t, json_int_t id, json_t *meta, const int *fds, 
     return 0;
 }
 
-void held_update(struct held_table *t, json_int_t id, json_t *meta)
-{
-    struct held *h = *find(t, id);
-
-    if (h)
-        json_object_update(h->meta, meta);
-}
-
 void held_drop(struct held_table *t, json_int_t id)
 {
     struct held **at = find(t, id), *h = *at;

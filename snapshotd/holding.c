@@ -105,11 +105,6 @@ bool holding_mount(struct holding *h, uint64_t id, json_t *meta, int device_fd, 
     return tell(h, json_pack("{s:I,s:o}", "hold", (json_int_t)id, "meta", meta), fds, redo_fd >= 0 ? 2 : 1);
 }
 
-void holding_update(struct holding *h, uint64_t id, json_t *meta)
-{
-    tell(h, json_pack("{s:I,s:o}", "update", (json_int_t)id, "meta", meta), NULL, 0);
-}
-
 void holding_drop(struct holding *h, uint64_t id)
 {
     tell(h, json_pack("{s:I}", "drop", (json_int_t)id), NULL, 0);

@@ -32,7 +32,6 @@ static inline bool holding_is(const struct holding *h) { return h->sock >= 0 && 
 void holding_listen(struct holding *h, int listen_fd);        /* -1: no more */
 /* meta is stolen. redo_fd -1: none. False: it is not held. */
 bool holding_mount(struct holding *h, uint64_t id, json_t *meta, int device_fd, int redo_fd);
-void holding_update(struct holding *h, uint64_t id, json_t *meta);
 void holding_drop(struct holding *h, uint64_t id);
 void holding_ready(struct holding *h);
 void holding_again(struct holding *h, const char *program);   /* program: of the next one, or "" */

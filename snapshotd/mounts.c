@@ -174,13 +174,22 @@ int mounts_add(struct mounts *t, const struct mount_request *q, uint64_t *ret_id
     if (r)
         mounts_on_gone(e, NULL);
     pthread_mutex_lock(&t->lock);
-    if (!r && !e->gone) {
+    *ret_id = e->id;
+    bool there = !r && !e->gone;
+    if (there) {
         e->mount = m;
         e->dev = mount_dev(m);
         e->uring = mount_transport(m) == TRANSPORT_URING;
-        mounts_hold_entry(t, e, q);
+        e->users++;                       /* on_gone waits, and drops it from the holder after */
     }
-    *ret_id = e->id;
+    pthread_mutex_unlock(&t->lock);
+    bool held = there && mounts_hold_entry(t, e, q);
+    pthread_mutex_lock(&t->lock);
+    if (there) {
+        e->held = held;
+        e->users--;
+        pthread_cond_broadcast(&t->changed);
+    }
     mounts_entry_unref(e);
     pthread_mutex_unlock(&t->lock);
     return r;
@@ -190,11 +199,8 @@ void mounts_attached(struct mounts *t, uint64_t id, bool ok)
 {
     pthread_mutex_lock(&t->lock);
     struct mount_entry *e = entry_find(t, id);
-    if (e && ok) {
+    if (e && ok)
         e->attached = true;
-        if (e->held)
-            holding_update(t->holding, id, json_pack("{s:b}", "attached", 1));
-    }
     struct mount *cut = e && !ok && !e->gone ? e->mount : NULL;
     if (cut)
         e->users++;

@@ -36,17 +36,17 @@ static json_t *state_json(const struct mount_state *s)
     return json_pack("{s:I,s:I,s:b}", "device", (json_int_t)s->dev, "minor", (json_int_t)s->minor, "second_root", s->second_root);
 }
 
-void mounts_hold_entry(struct mounts *t, struct mount_entry *e, const struct mount_request *q)
+bool mounts_hold_entry(struct mounts *t, const struct mount_entry *e, const struct mount_request *q)
 {
     struct mount_state state;
     int fd = mount_device(e->mount, &state), log_fd = e->snapshot ? -1 : workspace_log_fd(q->w);
 
     if (fd < 0 || !holding_is(t->holding) || (!e->snapshot && log_fd < 0))
-        return;
-    json_t *meta = json_pack("{s:s,s:b,s:o,s:i,s:b,s:b,s:I,s:o,s:o}", "object", e->object, "snapshot", e->snapshot, "dir",
-                             e->dir ? snap_bytes(e->dir, strlen(e->dir)) : json_null(), "pid", (int)e->pid, "foreign", e->foreign, "attached", e->attached,
+        return false;
+    json_t *meta = json_pack("{s:s,s:b,s:o,s:i,s:b,s:I,s:o,s:o}", "object", e->object, "snapshot", e->snapshot, "dir",
+                             e->dir ? snap_bytes(e->dir, strlen(e->dir)) : json_null(), "pid", (int)e->pid, "foreign", e->foreign,
                              "since", (json_int_t)e->since, "opts", opts_json(&q->opts), "state", state_json(&state));
-    e->held = holding_mount(t->holding, e->id, meta, fd, log_fd);
+    return holding_mount(t->holding, e->id, meta, fd, log_fd);
 }
 
 /* --- and back --- */

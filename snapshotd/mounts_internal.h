@@ -12,5 +12,5 @@ void mounts_entry_unref(struct mount_entry *e);               /* with the table'
 void mounts_entry_insert(struct mounts *t, struct mount_entry *e);   /* likewise */
 void mounts_on_gone(void *arg, struct mount *m);              /* arg: the entry */
 int mounts_pool_get(struct mounts *t);
-/* Lets the holder keep it, if it can be. With the table's lock. */
-void mounts_hold_entry(struct mounts *t, struct mount_entry *e, const struct mount_request *q);
+/* Lets the holder keep it, if it can be. As a user of the entry, without the lock. */
+bool mounts_hold_entry(struct mounts *t, const struct mount_entry *e, const struct mount_request *q);
