@@ -931,7 +931,8 @@ static void readers_and_writers_at_once_all_see_the_same_order(void **state)
     }
 }
 
-int main(void)
+/* test_feed [PATTERN]: those whose names match. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_mirror_made_of_the_events_is_the_tree, setup, teardown),
@@ -951,5 +952,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_goes_with_off_and_with_rm_and_stays_with_a_rename, setup, teardown),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
