@@ -1,4 +1,5 @@
 """A store with a daemon that a test may kill: the command, asked again when the connection breaks, and the killer."""
+import itertools
 import json
 import os
 import random
@@ -66,14 +67,14 @@ class World:
             broke = True
 
     def until(self, right, *args):
-        """Runs it unless a try whose connection broke has done it already: right() says whether it is done. False: such a try did it, perhaps without its last step, the
-        snapshot by which it can be undone."""
+        """Runs it unless a try whose connection broke has done it already: right() says whether it is done. True: at the first try. False:
+        a try before may have done it without its last step, the snapshot by which it can be undone."""
         end = time.monotonic() + 60
-        while True:
+        for tries in itertools.count():
             p = subprocess.run([self.coppice, "--store", self.store, *args], capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
             said = p.stderr.decode(errors="replace")
             if p.returncode == 0:
-                return True
+                return tries == 0
             if not BROKEN.search(said) or time.monotonic() > end:
                 raise Failure(f"coppice {' '.join(args)}: status {p.returncode}: {said.strip()[:600]}")
             if right():
