@@ -9,6 +9,8 @@
  * Freeze: commit; then, with the gate closed (no data write under way), what is left is collected, and the live layer becomes the layer of a new view.
  * Durability follows outside the gate: new changes go to the new layer, which cannot be committed before (commit_lock). The caller's
  * records are written after the layer's in the same write-ahead log: they are never there without it.
+ *
+ * The redo log (redo.h), if there is one: what a commit takes is marked, and goes when that is durable.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -19,6 +21,7 @@
 #include "fs/fold.h"
 #include "fs/fuse_mount.h"
 #include "fs/meta.h"
+#include "fs/redo.h"
 #include "fs/segment.h"
 #include "fs/store.h"
 #include "fs/ws_internal.h"
@@ -55,7 +58,24 @@ static int collect(struct workspace *w, const struct base_rec *base, const struc
     w->rec_dirty = false;
     w->times_only = true;
     w->dirty_since_ns = 0;
+    if (w->redo)
+        redo_mark(w->redo);
     return 0;
+}
+
+/* ws.lock is held: what collect() took is durable. */
+static void log_clear(struct workspace *w)
+{
+    if (!w->redo)
+        return;
+    redo_clear(w->redo);
+    pthread_cond_broadcast(&w->frozen);
+}
+
+static void log_trim(struct workspace *w)
+{
+    if (w->redo)
+        redo_trim(w->redo);
 }
 
 static int sync_data(struct workspace *w, struct segment *seg)
@@ -68,6 +88,8 @@ static int sync_data(struct workspace *w, struct segment *seg)
         log_error("workspace=%s step=sync_data err=%s what=\"the workspace is read-only from now on\"", w->rec.id, errno_name(r));
         pthread_mutex_lock(&w->lock);
         w->broken = w->broken ? w->broken : -EIO;
+        if (w->redo)
+            redo_break(w->redo);
         pthread_cond_broadcast(&w->frozen);
         pthread_mutex_unlock(&w->lock);
         return -EIO;
@@ -127,9 +149,15 @@ static int commit_locked(struct workspace *w)
     pthread_mutex_lock(&w->lock);
     space_commit_done(w->space, r == 0);
     w->reuse_epoch++;
+    w->commit_failed = r < 0;
+    if (r == 0)
+        log_clear(w);
+    else
+        pthread_cond_broadcast(&w->frozen);   /* who waits for room in the log waits in vain */
     if (r < 0 && !w->dirty_since_ns)
         w->dirty_since_ns = clock_mono_ns();
     pthread_mutex_unlock(&w->lock);
+    log_trim(w);
     return r;
 }
 
@@ -212,8 +240,10 @@ static int write_extra(struct workspace *w, struct freeze_extra *extra, struct v
     before = w->rec;
     r = extra->fn(extra, b, v, &w->rec);
     on_disk = w->rec;
+    pthread_rwlock_rdlock(&w->store->view_lock);
     on_disk.inodes = v->rec.inodes;       /* what changed since the freeze is not on disk, so it must not be counted there */
     on_disk.units = v->rec.units;
+    pthread_rwlock_unlock(&w->store->view_lock);
     ws_rec_put(b, &on_disk);
     pthread_mutex_unlock(&w->lock);
     if (r == 0)
@@ -236,14 +266,16 @@ struct fresh {                            /* what takes the place of a live laye
     uint64_t live_id, base_id;
 };
 
+static int fresh_numbers(struct store *s, struct fresh *f)
+{
+    int r = counter_next(s->counter, &f->base_id);
+
+    return r < 0 ? r : counter_next(s->counter, &f->live_id);
+}
+
+/* The numbers are there. */
 static int fresh_make(struct store *s, struct fresh *f)
 {
-    *f = (struct fresh){ 0 };
-    int r = counter_next(s->counter, &f->base_id);
-    if (r == 0)
-        r = counter_next(s->counter, &f->live_id);
-    if (r < 0)
-        return r;
     f->live = layer_new(s, f->live_id);
     f->space = space_new();
     return f->live && f->space ? 0 : -ENOMEM;
@@ -275,12 +307,11 @@ static struct segment *swap_live(struct workspace *w, struct fresh *f)
 }
 
 /* commit_lock is held and everything up to a moment ago is committed. */
-static int freeze_locked(struct workspace *w, struct freeze_extra *extra, struct view **ret, uint64_t *ret_held_ns)
+static int freeze_to(struct workspace *w, struct freeze_extra *extra, struct fresh f, struct view **ret, uint64_t *ret_held_ns)
 {
     struct store *s = w->store;
     struct base_rec rec = { 0 };
     struct view *view = NULL, *old = NULL;
-    struct fresh f;
     int r = fresh_make(s, &f);
 
     if (r == 0) {
@@ -299,9 +330,12 @@ static int freeze_locked(struct workspace *w, struct freeze_extra *extra, struct
         mount_hold(m);
     pthread_rwlock_wrlock(&w->gate);
     pthread_mutex_lock(&w->lock);
+    pthread_rwlock_wrlock(&s->view_lock);
     view->rec.next_ino = w->rec.next_ino;
     view->rec.inodes = w->rec.inodes;
     view->rec.units = w->rec.units;
+    view->fluid = false;
+    pthread_rwlock_unlock(&s->view_lock);
     struct ws_rec next = w->rec;
     next.base = f.base_id;
     next.live = f.live_id;
@@ -316,6 +350,10 @@ static int freeze_locked(struct workspace *w, struct freeze_extra *extra, struct
         w->view = view_ref(view);
         seg = swap_live(w, &f);
         w->fold_due = true;
+        if (w->redo) {                    /* what comes now goes to the new layer, while the disk knows of none */
+            redo_freeze(w->redo, f.live->id, f.base_id, f.live_id);
+            redo_mark(w->redo);
+        }
     }
     pthread_mutex_unlock(&w->lock);
     pthread_rwlock_unlock(&w->gate);
@@ -331,14 +369,38 @@ static int freeze_locked(struct workspace *w, struct freeze_extra *extra, struct
     segment_unref(seg);
     if (r == 0)
         r = write_pending(w, !extra);
-    if (r == 0)
+    if (r == 0) {
+        pthread_mutex_lock(&w->lock);
+        log_clear(w);
+        pthread_mutex_unlock(&w->lock);
+        log_trim(w);
         r = write_extra(w, extra, view);
+    }
     if (r < 0) {
         view_unref(view);
         return r;
     }
     *ret = view;
     return 0;
+}
+
+static int freeze_locked(struct workspace *w, struct freeze_extra *extra, struct view **ret, uint64_t *ret_held_ns)
+{
+    struct fresh f = { 0 };
+    int r = fresh_numbers(w->store, &f);
+
+    return r < 0 ? r : freeze_to(w, extra, f, ret, ret_held_ns);
+}
+
+int workspace_refreeze(struct workspace *w, uint64_t base_id, uint64_t live_id)
+{
+    struct view *v;
+    uint64_t held;
+    int r = freeze_to(w, NULL, (struct fresh){ .base_id = base_id, .live_id = live_id }, &v, &held);
+
+    if (r == 0)
+        view_unref(v);
+    return r;
 }
 
 int workspace_freeze(struct workspace *w, struct freeze_extra *extra, struct view **ret, uint64_t *ret_held_ns)
@@ -383,14 +445,30 @@ int workspace_freeze(struct workspace *w, struct freeze_extra *extra, struct vie
     return 0;
 }
 
+/* ws.lock is held. */
+static int replace_logged(struct workspace *w)
+{
+    int r = write_pending(w, true);
+
+    redo_mark(w->redo);
+    if (r == 0)
+        redo_clear(w->redo);
+    else
+        redo_lose(w->redo);
+    return r;
+}
+
 static int replace_locked(struct workspace *w, struct view *v, const char *snap_id)
 {
     struct store *s = w->store;
-    struct fresh f;
+    struct fresh f = { 0 };
     struct view *old = NULL;
     struct segment *seg = NULL;
-    int r = fresh_make(s, &f);
+    int r = fresh_numbers(s, &f);
 
+    if (r < 0)
+        return r;
+    r = fresh_make(s, &f);
     if (r == 0) {
         pthread_rwlock_wrlock(&w->gate);
         pthread_mutex_lock(&w->lock);
@@ -421,9 +499,12 @@ static int replace_locked(struct workspace *w, struct view *v, const char *snap_
             feed_show(w->feed);
             feed_commit_put(w->feed, w->pending);
         }
+        if (w->redo)                      /* no op brings this about: until it is durable nothing can be logged */
+            r = replace_logged(w);
         pthread_mutex_unlock(&w->lock);
         pthread_rwlock_unlock(&w->gate);
-        r = write_pending(w, true);
+        if (r == 0)
+            r = write_pending(w, true);
         f.live->folded = r == 0;          /* nobody's state any more: retired with its last reader */
     }
     fresh_fini(&f);

@@ -266,10 +266,10 @@ static int publish_all(struct feed *f)
     return r == 0 ? flush_out(f) : r;
 }
 
-void feed_publish(struct feed *f)
+bool feed_publish(struct feed *f)
 {
     if (!f->staged.count && !f->text.err)
-        return;
+        return false;
     pthread_mutex_lock(&f->lock);
     uint64_t before = f->written;
     int r = publish_all(f);
@@ -282,8 +282,10 @@ void feed_publish(struct feed *f)
     }
     f->failing = r < 0;
     f->written_generation = f->generation;
+    bool more = f->written > before;
     pthread_mutex_unlock(&f->lock);
     feed_drop(f);
+    return more;
 }
 
 void feed_show(struct feed *f)
@@ -406,7 +408,7 @@ int feed_open(struct store *s, const char *ws_id, const uint64_t *recovered, str
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     bool clean = rec.clean || recovered;
-    uint64_t last = recovered ? *recovered : rec.seq;
+    uint64_t last = recovered && *recovered > rec.seq ? *recovered : rec.seq;
     rec.generation++;
     r = feed_make(s, ws_id, &rec, &f);
     if (r < 0)

@@ -1,5 +1,5 @@
 /* The change journal of a workspace: a bounded sequence of events, one for each change, in the order of the changes. Off (NULL) until it is asked for.
- * docs/architecture.md 7.6 says what is promised, docs/formats.md 13 how it lies on disk.
+ * docs/architecture.md 7.7 says what is promised, docs/formats.md 13 how it lies on disk.
  *
  * Recording: with ws.lock held an operation stages its events; ws_unlock() publishes them. Reading: any thread, with no lock of the workspace. */
 #pragma once
@@ -87,8 +87,8 @@ void feed_mark(struct workspace *w, enum feed_op op, const char *snap_id, const 
 
 /* --- the workspace's part (feed.c) --- */
 /* In ws_unlock, ws.lock held. What is staged gets its numbers and goes into the page cache; a redo log publishes its operation, with feed_seq(), between the two; then readers may
- * see it. So no reader has seen an event that a kill takes back. */
-void feed_publish(struct feed *f);
+ * see it. So no reader has seen an event that a kill takes back. publish: true if there are new numbers. */
+bool feed_publish(struct feed *f);
 void feed_show(struct feed *f);
 void feed_drop(struct feed *f);            /* txn_abort */
 /* In the commit, ws.lock held: the record that says how far the journal belongs to this commit. */
@@ -97,8 +97,8 @@ void feed_commit_undo(struct feed *f);     /* the batch was rewound to before th
 /* In the commit, no lock but commit_lock: what was published before the last feed_commit_put() is on disk. Failure is logged; the journal then has a gap after a power loss. */
 void feed_sync(struct feed *f);
 /* Opens the journal of a workspace that is being opened, if it has one: *ret, or NULL. Makes durable that it is in use. What the last commit does not know is cut, and readers
- * are told of a gap there, unless the last end was clean or recovered is given: the number of the last event that a redo log vouches for (feed_seq()): then this takes the place
- * of the commit's, and nothing is missing. Only for one opener at a time, before anything changes. 0, -errno: the database failed. */
+ * are told of a gap there, unless the last end was clean or recovered is given: the number of the last event that a redo log vouches for (feed_seq()), 0 if it has none: then what is
+ * behind the later of the two is cut, and nothing is missing. Only for one opener at a time, before anything changes. 0, -errno: the database failed. */
 int feed_open(struct store *s, const char *ws_id, const uint64_t *recovered, struct feed **ret);
 /* The last published event: what a redo log has to carry with each operation, as its last word before the operation counts. ws.lock held. */
 uint64_t feed_seq(const struct feed *f);

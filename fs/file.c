@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "fs/redo.h"
 #include "fs/segment.h"
 #include "fs/store.h"
 #include "fs/ws_internal.h"
@@ -168,6 +169,8 @@ struct plan {
     struct segment *seg;
     uint8_t head[UNIT], tail[UNIT];       /* kept bytes of a first unit before, of a last unit after the write */
     struct pieces head_pieces, tail_pieces;
+    struct redo *redo;                    /* the log that knows of it, in `place`, until it is published */
+    int place;
     unsigned new_units, more_units;       /* to be written to new space; of these, where there was nothing */
 };
 
@@ -268,6 +271,8 @@ static int plan_make(struct plan *pl, uint64_t off, size_t len)
     if (r == 0) {
         pl->seg = segment_ref(w->seg);
         w->seg_dirty = true;
+        pl->redo = w->redo;
+        pl->place = w->redo ? redo_writing(w->redo, pl->ino) : -1;
     }
     ws_unlock(w);
     return r;
@@ -337,6 +342,13 @@ static uint64_t growth(const struct plan *pl)
     return n;
 }
 
+/* ws.lock is held. */
+static void plan_ended(struct plan *pl)
+{
+    if (pl->redo && pl->redo == pl->w->redo)
+        redo_written(pl->redo, pl->place);
+}
+
 static int plan_publish(struct plan *pl, uint64_t end, unsigned how)
 {
     struct inode *in;
@@ -363,13 +375,16 @@ static int plan_publish(struct plan *pl, uint64_t end, unsigned how)
     if (end > in->size)
         in->size = end;
     feed_content(pl->w, FEED_WRITE, pl->ino, in, end - pl->len, end, 0, 0, t.now);
+    plan_ended(pl);
     txn_commit(&t);
     return 0;
 }
 
 /* A write that failed may have put bytes in place behind the end of the file: it must not grow over them. */
-static void undo_tail(struct workspace *w, uint64_t ino)
+static void undo_tail(struct plan *pl)
 {
+    struct workspace *w = pl->w;
+    uint64_t ino = pl->ino;
     struct inode in;
 
     if (ws_lock_change(w, false) < 0)
@@ -377,6 +392,8 @@ static void undo_tail(struct workspace *w, uint64_t ino)
     int r = ws_get_inode(w, ino, &in);
     if (r == 0)
         r = content_clear_tail(w, ino, &in);
+    if (r == 0)
+        plan_ended(pl);
     ws_unlock(w);
     if (r < 0)
         log_warn("workspace=%s ino=%llu step=undo_write err=%s", w->rec.id, (unsigned long long)ino, errno_name(r));
@@ -404,7 +421,7 @@ static int write_slots(struct workspace *w, uint64_t ino, uint64_t off, const ui
     if (r == 0)
         r = plan_publish(pl, off + len, how);
     if (r < 0 && pl->seg)
-        undo_tail(w, ino);
+        undo_tail(pl);
     segment_unref(pl->seg);
     pieces_fini(&pl->head_pieces);
     pieces_fini(&pl->tail_pieces);

@@ -288,6 +288,41 @@ static void fix_live(struct workspace *w, uint64_t ino)
     ws_changed(w, false);
 }
 
+/* What a view says that stands on the folded one was counted over what that said before. view_lock is held for writing. */
+static void fix_view(struct fold *f, struct view *v, int64_t by)
+{
+    for (size_t i = 0; i < f->fix_count; i++)
+        by += layer_has(v->layer, f->fixes[i].ino) ? 0 : f->fixes[i].by;
+    v->rec.units += (uint64_t)by;
+    v->uncounted = false;
+}
+
+/* One that a freeze is about to make is left alone, as its layer still changes: who owns the layer puts it right. */
+static void fix_views(struct fold *f, int64_t drift)
+{
+    struct store *s = f->store;
+
+    pthread_mutex_lock(&s->lock);
+    pthread_rwlock_wrlock(&s->view_lock);
+    for (struct view *v = s->views; v; v = v->next) {
+        if (v->parent == f->view && v->fluid)
+            v->uncounted = true;
+        else if (v->parent == f->view && v->layer)
+            fix_view(f, v, drift);
+    }
+    pthread_rwlock_unlock(&s->view_lock);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* The freeze came between fix_views() and this workspace: it has kept the count from before. */
+static void fix_late(struct fold *f, struct view *v, int64_t drift)
+{
+    pthread_rwlock_wrlock(&f->store->view_lock);
+    if (v->uncounted && v->layer)
+        fix_view(f, v, drift);
+    pthread_rwlock_unlock(&f->store->view_lock);
+}
+
 /* The folded state's records count other units than they did: so does each workspace above it, but for files that a layer in between or the live
  * one has a record of. upper: the view in between, or NULL; its own count is put right once. */
 static void fix_units(struct fold *f, struct workspace *w, int64_t drift)
@@ -312,26 +347,30 @@ static void fix_units(struct fold *f, struct workspace *w, int64_t drift)
     }
     w->rec.units = by < 0 && w->rec.units < (uint64_t)-by ? 0 : w->rec.units + (uint64_t)by;
     w->rec_dirty = w->rec_dirty || by;
+    struct view *late = upper && upper->uncounted ? view_ref(upper) : NULL;
     ws_unlock(w);
+    if (late)
+        fix_late(f, late, drift);
+    view_unref(late);
 }
 
-/* Views that stand on the folded one: what their records say was counted over what it said before. */
-static void fix_views(struct fold *f, int64_t drift)
+/* Freezes that came after their workspace was put right have the right count. */
+static void fix_done(struct store *s)
 {
-    struct store *s = f->store;
-
     pthread_mutex_lock(&s->lock);
     pthread_rwlock_wrlock(&s->view_lock);
-    for (struct view *v = s->views; v; v = v->next) {
-        int64_t by = drift;
-        if (v->parent != f->view || !v->layer)
-            continue;
-        for (size_t i = 0; i < f->fix_count; i++)
-            by += layer_has(v->layer, f->fixes[i].ino) ? 0 : f->fixes[i].by;
-        v->rec.units += (uint64_t)by;
-    }
+    for (struct view *v = s->views; v; v = v->next)
+        v->uncounted = false;
     pthread_rwlock_unlock(&s->view_lock);
     pthread_mutex_unlock(&s->lock);
+}
+
+static void fix_counts(struct fold *f, struct workspace **open, int64_t drift)
+{
+    fix_views(f, drift);
+    for (size_t i = 0; open[i]; i++)
+        fix_units(f, open[i], drift);
+    fix_done(f->store);
 }
 
 static void publish(struct fold *f, const struct base_rec *rec)
@@ -437,9 +476,7 @@ static int fold_steps(struct fold *f, struct batch *b, struct workspace **open)
     f->layer->folded = true;
     publish(f, &rec);
     if (drift || f->fix_count)
-        fix_views(f, drift);
-    for (size_t i = 0; (drift || f->fix_count) && open[i]; i++)
-        fix_units(f, open[i], drift);
+        fix_counts(f, open, drift);
     return 0;
 }
 

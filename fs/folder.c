@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fs/fold_internal.h"
+#include "fs/redo.h"
 #include "fs/ws_internal.h"
 
 #define SECOND_NS 1000000000ull
@@ -39,6 +40,7 @@ struct folder {
     pthread_cond_t wake;                  /* work for the folder, or stop; monotonic */
     pthread_cond_t stopped;               /* stop, for the committer */
     _Atomic bool stop;
+    bool hurry;                           /* a redo log wants a commit */
     struct item *first, *last;
 
     /* of the folder thread alone */
@@ -103,6 +105,18 @@ void folder_queue(struct store *s, struct view *v)
     pthread_mutex_unlock(&f->lock);
     if (queued)
         item_free(i);
+}
+
+void folder_hurry(struct store *s)
+{
+    struct folder *f = s->folder;
+
+    if (!f)
+        return;
+    pthread_mutex_lock(&f->lock);
+    f->hurry = true;
+    pthread_cond_broadcast(&f->stopped);
+    pthread_mutex_unlock(&f->lock);
 }
 
 int folder_wait(struct store *s, struct view *v)
@@ -234,10 +248,10 @@ static uint64_t commit_due(struct folder *f)
     for (size_t n = 0; !f->stop && (w = workspace_at(f->store, n)); n++) {
         pthread_mutex_lock(&w->lock);
         uint64_t since = w->dirty_since_ns, now = clock_mono_ns();
-        bool broken = w->broken;
+        bool broken = w->broken, full = w->redo && !w->commit_failed && (redo_bytes(w->redo) > REDO_SOFT_BYTES || redo_is_lost(w->redo));
         pthread_mutex_unlock(&w->lock);
         uint64_t age = since && now > since ? now - since : 0;
-        if (since && !broken && age >= f->interval_ns)
+        if (since && !broken && (full || age >= f->interval_ns))
             workspace_commit(w);          /* says itself what went wrong, and is dirty anew then */
         else if (since && !broken && f->interval_ns - age < soonest)
             soonest = f->interval_ns - age;
@@ -311,8 +325,9 @@ static void *committer_main(void *arg)
         uint64_t ns = commit_due(f);
 
         pthread_mutex_lock(&f->lock);
-        if (!f->stop)
+        if (!f->stop && !f->hurry)
             wait_ns(f, &f->stopped, ns);
+        f->hurry = false;
         pthread_mutex_unlock(&f->lock);
     }
     return NULL;

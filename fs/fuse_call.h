@@ -20,6 +20,7 @@ enum {
     FUSE_MINOR = 41,                      /* the protocol that we speak: 7.41 */
     FUSE_ID_MAX = 65535,                  /* ids in the store */
 };
+#define UNIQUE_RESENT (1ull << 63)        /* in a request's number: its reader went away before it answered */
 #define FUSE_FOREVER 3e9                  /* timeouts: a century */
 
 /* Not in the headers of Linux 6.1. */
@@ -47,6 +48,9 @@ struct mount {
     _Atomic unsigned watched;             /* threads that wait for requests to end */
     _Atomic bool inited;                  /* INIT was answered */
     bool second_root;                     /* ROOT_NODE is what was mounted; set by mount_new */
+    bool resend;                          /* the kernel can send requests again; set by INIT, or adopted */
+    _Atomic bool unsettled;               /* adopted, and what is sent again was not all taken yet */
+    uint32_t minor;                       /* of the protocol, as agreed */
     struct mount_ring *ring;              /* NULL: classic. Made before INIT, and then for good */
     _Atomic bool ring_on;                 /* INIT agreed on it */
     _Atomic uint64_t background;          /* READs, and WRITEs from the kernel's cache, taken so far */
@@ -147,12 +151,18 @@ static inline unsigned fuse_max_background(const struct mount_opts *o)
     return !o->max_background ? 512 : o->max_background < 65535 ? o->max_background : 65535;
 }
 void mount_finish(struct mount *m);       /* from a pool thread, refs == 0 */
+/* Not yet served: no device, refs 1, claimed as its workspace's mount. -ENOMEM, -EBUSY. And the way back. */
+int mount_make(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, void (*on_gone)(void *, struct mount *), void *arg,
+               struct mount **ret);
+void mount_unmake(struct mount *m);
 /* iov[0] is filled in. Waits for what the kernel does about it. */
 void mount_notify(struct mount *m, int code, struct iovec *iov, int count);
 /* --- fuse_raw.c --- */
 /* Handles the requests that libfuse does not know or hides something of. True: done. */
 bool fuse_raw(struct fuse_call *c);
 void raw_root(struct fuse_call *c);       /* the answer to a lookup of ROOT_NAME */
+/* The answer with an inode that the kernel now knows once more (and not, if nobody took the answer). open: of OP_TMPFILE. */
+void raw_entry(struct fuse_call *c, uint64_t ino, const struct inode *in, bool open);
 /* The name behind n bytes of arguments, or NULL. */
 const char *raw_name(struct fuse_call *c, size_t n);
 void raw_statx_reply(struct fuse_call *c, uint64_t ino, const struct inode *in, uint64_t valid);
@@ -161,7 +171,9 @@ int fuse_reply_raw(struct fuse_call *c, int err, const void *data, size_t n);
 int mount_send(struct mount *m, struct iovec *iov, int count);
 void mount_reply(struct mount *m, uint64_t unique, int err);
 int worker_session(struct worker *w);     /* makes the decoder */
-#define INIT_RING (1u << 9)               /* fuse_init_{in,out}.flags2 of Linux 6.14 */
+/* Bits of fuse_init_{in,out}.flags2, of Linux 6.14 and 6.9. */
+#define INIT_RING (1u << 9)
+#define INIT_RESEND (1u << 7)
 /* --- fuse_ring_mount.c, fuse_ring_hold.c, fuse_ring_job.c --- */
 /* Makes the rings if there are none. 0; -EOPNOTSUPP; -errno. */
 int rings_want(struct fuse_pool *p);
@@ -181,6 +193,9 @@ unsigned mount_ring_entries(const struct mount *m);
 int mount_ring_mark(struct mount *m, int dirfd);
 /* Does the jobs there are. */
 void ring_jobs_run(struct worker *w);
+/* --- fuse_replay.c --- */
+/* A request with UNIQUE_RESENT in hand: true if it was done already, and is answered now. */
+bool fuse_replayed(struct fuse_call *c);
 /* --- fuse_snap.c --- */
 /* For mounts with m->snapdir: finds the tree that a request is for. False: answered. */
 bool fuse_snap(struct fuse_call *c);

@@ -20,9 +20,13 @@
 #include "fs/fuse_pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/errand.h"
 
 enum { PASSES = 2, MARKS_MAX = 1000, HOLD_MS = 500, MARK_MS = 30000 };
 
@@ -117,6 +121,21 @@ static int flush(struct mount *m, int dirfd)
     return r;
 }
 
+/* In an errand: with a descriptor table of its own. */
+static int flush_at(void *arg, int at)
+{
+    struct mount *m = arg;
+    _cleanup_close_ int dir = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r;
+
+    if (dir < 0)
+        r = -errno;
+    else
+        r = flush(m, dir);
+    close(at);
+    return r;
+}
+
 int mount_flush(struct mount *m, int dirfd)
 {
     int r;
@@ -124,7 +143,7 @@ int mount_flush(struct mount *m, int dirfd)
     if (m->opts.ro || m->ws->readonly)
         return 0;
     pthread_mutex_lock(&m->flush_lock);
-    r = flush(m, dirfd);
+    r = errand_run(dirfd, flush_at, m);
     pthread_mutex_unlock(&m->flush_lock);
     return r;
 }

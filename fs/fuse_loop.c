@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fs/fuse_pool.h"
+#include "fs/redo.h"
 
 #ifndef SPIN_NS
 #define SPIN_NS 40000
@@ -111,6 +112,13 @@ void fuse_call_leave(struct fuse_call *c)
         passed(c->w, c->m);
 }
 
+/* Nothing waits any more, and nobody else has something in hand: an adopted mount's requests of before are all done. */
+static void settle(struct mount *m)
+{
+    if (atomic_load_explicit(&m->unsettled, memory_order_relaxed) && atomic_load(&m->serving) == 1 && atomic_exchange(&m->unsettled, false))
+        ws_lookups_settled(m->ws);
+}
+
 static enum fetched fetch(struct worker *w, struct mount *m, size_t *ret_len)
 {
     enum fetched r = FETCH_NONE;
@@ -129,8 +137,10 @@ static enum fetched fetch(struct worker *w, struct mount *m, size_t *ret_len)
             atomic_store(&m->dead, true);
             r = FETCH_DEAD;
         }
+        else if (n < 0 && errno == EAGAIN)
+            settle(m);
         /* EAGAIN: nothing there. ENOENT: its caller was killed. EINTR. All: come back by epoll. With others a caller got EIO. */
-        else if (n < 0 && errno != EAGAIN && errno != ENOENT && errno != EINTR)
+        else if (n < 0 && errno != ENOENT && errno != EINTR)
             log_error("fuse: request err=%s", errno_name(errno));
     }
     passed(w, m);
@@ -168,11 +178,13 @@ void fuse_serve(struct fuse_call *c)
     if (c->in->opcode == FUSE_READ || c->in->opcode == FUSE_WRITE)
         atomic_fetch_add_explicit(&m->background, 1, memory_order_relaxed);
     fuse_now = c;
+    redo_now = (struct redo_request){ c->ent ? 0 : c->in->unique & ~UNIQUE_RESENT, c->in->opcode, (unsigned)(c->w - m->pool->slots) };
     c->ws = m->ws;
-    if (root_node(c) && !fuse_raw(c))
+    if (root_node(c) && !(c->in->unique & UNIQUE_RESENT && fuse_replayed(c)) && !fuse_raw(c))
         fuse_session_process_buf(c->w->session, &(struct fuse_buf){ .mem = (void *)c->in, .size = c->len });
     fuse_snap_end(c);
     fuse_now = NULL;
+    redo_now.unique = 0;
 }
 
 static int send_classic(struct fuse_call *c, struct iovec *iov, int count)

@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/errand.h"
 #include "base/log.h"
 #include "fs/snapdir.h"
 #include "fs/ws_internal.h"
@@ -165,6 +166,29 @@ static struct mount *mount_alloc(struct fuse_pool *p, struct workspace *w, const
     return m;
 }
 
+int mount_make(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, void (*on_gone)(void *, struct mount *), void *arg,
+               struct mount **ret)
+{
+    struct mount *m = mount_alloc(p, w, o, on_gone, arg);
+
+    if (!m)
+        return -ENOMEM;
+    int r = o->snapdir ? w->readonly ? -EINVAL : snapdir_new(w->store, w->rec.id, &m->snapdir) : 0;
+    if (!r)
+        r = claim(m);
+    if (r)
+        mount_free(m);
+    else
+        *ret = m;
+    return r;
+}
+
+void mount_unmake(struct mount *m)
+{
+    unclaim(m);
+    mount_free(m);
+}
+
 static int attach(struct mount *m, int *ret_mountfd)
 {
     _cleanup_close_ int fs = -1, mfd = -1;
@@ -187,11 +211,23 @@ static int attach(struct mount *m, int *ret_mountfd)
     return r;
 }
 
+/* In an errand: after it the kernel knows ROOT_NAME and asks no more. */
+static int look_up_root(void *arg, int fd)
+{
+    struct stat st;
+    int r = fstatat(fd, ROOT_NAME, &st, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
+
+    (void)arg;
+    close(fd);
+    return r;
+}
+
 /* The mount becomes one of ROOT_NODE. Linux before 6.15 has no mounts made of detached ones: there the root's own node stays. */
 static void show_second_root(struct mount *m, int *mfd)
 {
-    int fd = m->opts.uid_base ? open_tree(*mfd, ROOT_NAME, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW) : -1;
-
+    if (!m->opts.uid_base || errand_run(*mfd, look_up_root, NULL))
+        return;
+    int fd = open_tree(*mfd, ROOT_NAME, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
     if (fd < 0)
         return;
     close(*mfd);
@@ -202,18 +238,11 @@ static void show_second_root(struct mount *m, int *mfd)
 int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, void (*on_gone)(void *arg, struct mount *m), void *arg,
               struct mount **ret, int *ret_mountfd)
 {
-    struct mount *m = mount_alloc(p, w, o, on_gone, arg);
-    int r, mfd = -1;
+    struct mount *m;
+    int mfd = -1, r = mount_make(p, w, o, on_gone, arg, &m);
 
-    if (!m)
-        return -ENOMEM;
-    r = o->snapdir ? w->readonly ? -EINVAL : snapdir_new(w->store, w->rec.id, &m->snapdir) : 0;
-    if (!r)
-        r = claim(m);
-    if (r) {
-        mount_free(m);
+    if (r)
         return r;
-    }
     if (o->transport == TRANSPORT_URING) {
         r = rings_want(p);
         if (!r)
@@ -222,8 +251,7 @@ int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts 
     if (!r)
         r = attach(m, &mfd);
     if (r) {
-        unclaim(m);
-        mount_free(m);
+        mount_unmake(m);
         return r;
     }
     r = wait_init(m);
@@ -243,49 +271,17 @@ int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts 
     return 0;
 }
 
-struct looked_up { uint64_t *v; size_t count, cap; };
-
-static int note_looked_up(void *arg, uint64_t ino)
-{
-    struct looked_up *l = arg;
-
-    if (l->count == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 256;
-        uint64_t *v = mem_realloc(l->v, cap * sizeof *v);
-
-        if (!v)
-            return -ENOMEM;
-        l->v = v;
-        l->cap = cap;
-    }
-    l->v[l->count++] = ino;
-    return 0;
-}
-
-/* The kernel sends no FORGET for what it has cached when a file system ends. What had no link any more goes now. */
-static void forget_all(struct workspace *w)
-{
-    struct looked_up l = { 0 };
-
-    pthread_mutex_lock(&w->lock);
-    if (nlook_each(w->nlook, note_looked_up, &l))
-        log_warn("fuse: lookups kept until the workspace is closed err=ENOMEM");
-    pthread_mutex_unlock(&w->lock);
-    for (size_t i = 0; i < l.count; i++)
-        ws_forget(w, l.v[i], UINT64_MAX);
-    free(l.v);
-}
-
 /* In a worker. refs is 0, so mount_of() finds it no more; only who called mount_new may still hold the pointer. */
 void mount_finish(struct mount *m)
 {
     int r;
 
-    forget_all(m->ws);
+    ws_forget_all(m->ws);                 /* the kernel sends no FORGET for what it has cached when a file system ends */
     unclaim(m);
     r = m->ws->readonly ? 0 : workspace_commit(m->ws);
     if (r && r != -ENOENT)                /* the latter: removed as soon as the mount was gone */
         log_error("fuse: commit at unmount err=%s", errno_name(r));
+    workspace_unlog(m->ws);
     if (m->on_gone)
         m->on_gone(m->arg, m);
     mount_free(m);
@@ -312,6 +308,11 @@ void mount_put(struct mount *m)
 enum mount_transport mount_transport(const struct mount *m)
 {
     return m->ring ? TRANSPORT_URING : TRANSPORT_CLASSIC;
+}
+
+struct workspace *mount_workspace(const struct mount *m)
+{
+    return m->ws;
 }
 
 uint64_t mount_dev(const struct mount *m)

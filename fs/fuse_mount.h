@@ -27,10 +27,11 @@ int mount_new(struct fuse_pool *p, struct workspace *w, const struct mount_opts 
               struct mount **ret, int *ret_mountfd);
 uint64_t mount_dev(const struct mount *m);                /* st_dev of the file system */
 enum mount_transport mount_transport(const struct mount *m);   /* CLASSIC or URING */
+struct workspace *mount_workspace(const struct mount *m);      /* borrowed */
 /* Whether a mount by io_uring can be had now: NULL, or why not. set: turns fuse.enable_uring on if it is off. */
 const char *fuse_uring_probe(bool set);
-/* Brings what the kernel holds dirty into the workspace: syncfs on a directory of the mount given as a descriptor opened by the caller,
- * then waits until every WRITE that was queued by then was handled. Never call from a pool thread. 0 or -errno. */
+/* Brings what the kernel holds dirty into the workspace: syncfs on a directory of the mount given as a descriptor opened by the caller
+ * (O_PATH will do), then waits until every WRITE that was queued by then was handled. Never call from a pool thread. 0 or -errno. */
 int mount_flush(struct mount *m, int dirfd);
 /* Holds the mount still: when it returns no request is being done and none is taken from the kernel until mount_release, so that what a
  * program did in order is not split the wrong way round by a freeze. Callers wait meanwhile. Requests that only wait for the disk
@@ -41,7 +42,9 @@ void mount_release(struct mount *m);
 /* The mount of a workspace with a reference, or NULL; for those who have only the workspace. Takes w->lock for a moment. */
 struct mount *mount_of(struct workspace *w);
 void mount_put(struct mount *m);          /* NULL is fine */
-/* Tells the kernel that things changed under it (restore). From a non-pool thread. Errors of single notifications are normal. */
+/* Tells the kernel that things changed under it (restore). Errors of single notifications are normal. A notification may wait for requests of
+ * the mount, so it is sent from within mount_tell (base/errand.h says why), which waits for fn. Not from a pool thread. */
+void mount_tell(struct mount *m, void (*fn)(void *arg, struct mount *m), void *arg);
 /* Contents, attributes and listing. But with the writeback cache the kernel believes its own size and times of a regular file as long
  * as it has the inode, so a new size is not seen before mount_inval_entry of all its names, and by those who have it open not at all:
  * give such a file another inode number. */
@@ -52,3 +55,18 @@ void mount_abort(struct mount *m);
 struct mount_stats { uint64_t requests, by_opcode[64]; };
 void mount_stats(struct mount *m, struct mount_stats *ret);
 const char *fuse_message_name(unsigned opcode);           /* "LOOKUP"; "OTHER" for what is never sent to us */
+
+/* --- mounts that outlive the process (fuse_adopt.c) ---
+ * Whoever else holds the device's descriptor keeps the mount: requests wait, and who takes the descriptor asks the kernel for all that were
+ * not answered. A dead process's mounts can be adopted by any other with CAP_SYS_ADMIN. */
+/* What the new one must know beside mount_opts. */
+struct mount_state { uint64_t dev; uint32_t minor; bool second_root; };
+/* The descriptor to give away (borrowed), or -1: nobody can take over this mount (io_uring; a kernel without FUSE_NOTIFY_RESEND). */
+int mount_device(const struct mount *m, struct mount_state *ret);
+/* The mount behind a descriptor (taken) whose server is gone. Nothing is served before mount_start(), which must follow; then on_gone may
+ * come. o->transport does not matter. Takes a reference on w. 0, -EBUSY, -ENOMEM. */
+int mount_adopt(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, const struct mount_state *s, int fd,
+                void (*on_gone)(void *arg, struct mount *m), void *arg, struct mount **ret);
+void mount_start(struct mount *m);
+/* Then: what the process before had changed by itself and perhaps not told the kernel. Not for snapshots. */
+void mount_retell(struct mount *m);

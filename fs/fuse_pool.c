@@ -111,7 +111,9 @@ static int worker_start(struct fuse_pool *p, struct worker *w, bool extra)
 
     w->pool = p;
     w->extra = extra;
-    w->buf = mmap(NULL, FUSE_HEADROOM + FUSE_PAYLOAD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* All of it there from the start: a thread that is being killed while the kernel copies a request into a page that is not there yet gets
+     * an error, and so does the request's caller; into pages that are there the copy is finished, and the request can be sent again. */
+    w->buf = mmap(NULL, FUSE_HEADROOM + FUSE_PAYLOAD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (w->buf == MAP_FAILED) {
         w->buf = NULL;
         return -ENOMEM;

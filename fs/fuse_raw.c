@@ -154,6 +154,8 @@ static void raw_init(struct fuse_call *c)
         out.flags2 = INIT_RING;
         atomic_store(&m->ring_on, true);
     }
+    m->minor = out.minor;
+    m->resend = c->len >= sizeof *c->in + sizeof *in && in->flags & FUSE_INIT_EXT && in->flags2 & INIT_RESEND;
     fuse_reply_raw(c, 0, &out, sizeof out);
     atomic_store(&m->inited, true);
     pthread_mutex_lock(&m->pool->lock);
@@ -229,13 +231,23 @@ void attr_raw(const struct stat *st, struct fuse_attr *a)
         .blksize = (uint32_t)st->st_blksize };
 }
 
+void raw_entry(struct fuse_call *c, uint64_t ino, const struct inode *in, bool open)
+{
+    struct { struct fuse_entry_out e; struct fuse_open_out o; } out = { .o.open_flags = FOPEN_KEEP_CACHE };
+    struct stat st;
+
+    attr_out(c->m, ino, in, &st);
+    out.e = (struct fuse_entry_out){ .nodeid = ino, .entry_valid = (uint64_t)FUSE_FOREVER, .attr_valid = (uint64_t)FUSE_FOREVER };
+    attr_raw(&st, &out.e.attr);
+    if (fuse_reply_raw(c, 0, &out, open ? sizeof out : sizeof out.e))
+        fuse_forget(c->m, ino, 1);
+}
+
 static void raw_tmpfile(struct fuse_call *c)
 {
     const struct fuse_create_in *in = arg_of(c, sizeof *in);
-    struct { struct fuse_entry_out e; struct fuse_open_out o; } out = { .o.open_flags = FOPEN_KEEP_CACHE };
     struct ws_cred cred;
     struct inode node;
-    struct stat st;
     uint64_t ino;
     int r = in ? fuse_ro() : -EINVAL;
 
@@ -243,15 +255,10 @@ static void raw_tmpfile(struct fuse_call *c)
         r = cred_in(in->umask, &cred);
     if (!r)
         r = ws_tmpfile(c->ws, c->in->nodeid, (in->mode & 07777) | S_IFREG, &cred, &ino, &node);
-    if (r) {
+    if (r)
         fuse_reply_raw(c, r, NULL, 0);
-        return;
-    }
-    attr_out(c->m, ino, &node, &st);
-    out.e = (struct fuse_entry_out){ .nodeid = ino, .entry_valid = (uint64_t)FUSE_FOREVER, .attr_valid = (uint64_t)FUSE_FOREVER };
-    attr_raw(&st, &out.e.attr);
-    if (fuse_reply_raw(c, 0, &out, sizeof out))
-        fuse_forget(c->m, ino, 1);
+    else
+        raw_entry(c, ino, &node, true);
 }
 
 void raw_root(struct fuse_call *c)

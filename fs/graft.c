@@ -361,7 +361,7 @@ static int keeps_number(struct graft *g, struct gnode *n)
         return r == -ENOENT ? 1 : r;
     if (!ino_map_get(g->gone_of, n->src, &at) || !g->gone.v[at].dead || !same_file(&have, &n->in))
         return 0;
-    if (inode_is_reg(&have) && nlook_get(g->w->nlook, n->src) && !same_to_kernel(&have, &n->in))
+    if (inode_is_reg(&have) && ws_is_known(g->w, n->src) && !same_to_kernel(&have, &n->in))
         return 0;
     g->gone.v[at].kept = true;
     return 1;

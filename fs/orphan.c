@@ -48,10 +48,21 @@ void inode_drop(struct workspace *w, uint64_t ino)
     ws_changed(w, false);
 }
 
+/* What the kernel knew when the workspace was adopted is in no count. */
+static bool is_uncounted(const struct workspace *w, uint64_t ino)
+{
+    return w->unknown_below && (ino < w->unknown_below || ino >= INO_IMPORT);
+}
+
+bool ws_is_known(const struct workspace *w, uint64_t ino)
+{
+    return nlook_get(w->nlook, ino) || is_uncounted(w, ino);
+}
+
 void orphan_add(struct workspace *w, uint64_t ino, const struct inode *in)
 {
     /* Without memory for the note it is dropped: an open file without a name loses its content, the tree stays right. */
-    if (nlook_get(w->nlook, ino) == 0 || nlook_add(w->orphans, ino, 1) < 0) {
+    if (!ws_is_known(w, ino) || nlook_add(w->orphans, ino, 1) < 0) {
         inode_drop(w, ino);
         return;
     }
@@ -78,21 +89,83 @@ void ws_nlookup_add(struct workspace *w, uint64_t ino, uint64_t n)
     pthread_mutex_unlock(&w->lock);
 }
 
+static void drop_orphan(struct workspace *w, uint64_t ino)
+{
+    struct inode in = { 0 };
+
+    if (w->readonly || !nlook_get(w->orphans, ino))
+        return;
+    if (ws_reserve(w, 4, 0) < 0) {
+        log_warn("workspace=%s ino=%llu step=forget err=ENOMEM", w->rec.id, (unsigned long long)ino);
+        return;
+    }
+    ws_get_inode(w, ino, &in);            /* it is in the live layer: nothing is read */
+    orphan_gone(w, ino, &in);
+    inode_drop(w, ino);
+}
+
+/* The kernel forgets an inode with all its lookups at once, the uncounted ones too; with less only a lookup whose answer it could not use. So as much as was counted, or
+ * more, is the end. But one that the kernel had queued before the workspace was adopted is of the time before, and says nothing of lookups since. */
+static bool is_last(struct workspace *w, uint64_t ino, uint64_t n)
+{
+    uint64_t known = nlook_get(w->nlook, ino);
+
+    if (!w->settled && is_uncounted(w, ino) && known && n >= known)
+        return false;
+    return nlook_sub(w->nlook, ino, n) == 0;
+}
+
 void ws_forget(struct workspace *w, uint64_t ino, uint64_t n)
 {
     ws_lock(w);
-    if (nlook_sub(w->nlook, ino, n) == 0 && !w->readonly && nlook_get(w->orphans, ino)) {
-        if (ws_reserve(w, 4, 0) == 0) {
-            struct inode in = { 0 };
-
-            ws_get_inode(w, ino, &in);    /* it is in the live layer: nothing is read */
-            orphan_gone(w, ino, &in);
-            inode_drop(w, ino);
-        } else {
-            log_warn("workspace=%s ino=%llu step=forget err=ENOMEM", w->rec.id, (unsigned long long)ino);
-        }
-    }
+    if (is_last(w, ino, n))
+        drop_orphan(w, ino);
     ws_unlock(w);
+}
+
+void ws_lookups_settled(struct workspace *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->settled = true;
+    pthread_mutex_unlock(&w->lock);
+}
+
+struct inos { uint64_t *v; size_t count, cap; };
+
+static int inos_add(void *arg, uint64_t ino)
+{
+    struct inos *l = arg;
+
+    if (l->count == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 256;
+        uint64_t *v = mem_realloc(l->v, cap * sizeof *v);
+        if (!v)
+            return -ENOMEM;
+        l->v = v;
+        l->cap = cap;
+    }
+    l->v[l->count++] = ino;
+    return 0;
+}
+
+/* A few at a time: others may want the lock. */
+void ws_forget_all(struct workspace *w)
+{
+    struct inos l = { 0 };
+
+    ws_lock(w);
+    struct nlook *none = nlook_new();
+    if (none) {
+        nlook_free(w->nlook);
+        w->nlook = none;
+    }
+    w->unknown_below = 0;
+    if (!none || nlook_each(w->orphans, inos_add, &l) < 0)
+        log_warn("workspace=%s step=forget_all err=ENOMEM what=\"inodes without links are kept until it is closed\"", w->rec.id);
+    ws_unlock(w);
+    for (size_t i = 0; i < l.count; i++)
+        ws_forget(w, l.v[i], UINT64_MAX);
+    free(l.v);
 }
 
 /* --- carrying --- */

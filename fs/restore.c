@@ -18,18 +18,36 @@
 #include "fs/store.h"
 #include "fs/verbs_internal.h"
 
-static void tell_kernel(struct workspace *w, const struct stales *l, const struct buf *text)
-{
-    struct mount *m = mount_of(w);
+struct tell { const struct stales *l; const struct buf *text; };
 
-    for (size_t i = 0; m && i < l->count; i++) {
-        const struct stale *x = &l->v[i];
+static void tell_all(void *arg, struct mount *m)
+{
+    const struct tell *t = arg;
+
+    for (size_t i = 0; i < t->l->count; i++) {
+        const struct stale *x = &t->l->v[i];
         if (x->name.len)
-            mount_inval_entry(m, x->ino, (const char *)text->data + x->name.off, x->name.len);
+            mount_inval_entry(m, x->ino, (const char *)t->text->data + x->name.off, x->name.len);
         else
             mount_inval_inode(m, x->ino);
     }
+}
+
+/* What was noted by ws_stale is told. */
+static void tell_kernel(struct workspace *w, const struct stales *l, const struct buf *text)
+{
+    struct mount *m = l->count ? mount_of(w) : NULL;
+
+    if (m)
+        mount_tell(m, tell_all, &(struct tell){ l, text });
     mount_put(m);
+    ws_told(w);
+}
+
+static void note_stales(struct workspace *w, const struct stales *l, const struct buf *text)
+{
+    for (size_t i = 0; i < l->count; i++)
+        ws_stale(w, l->v[i].ino, (const char *)text->data + l->v[i].name.off, l->v[i].name.len);
 }
 
 static uint64_t inodes_in(const struct stales *l)
@@ -196,13 +214,18 @@ int restore_paths(struct store *s, struct workspace *w, struct view *v, const ch
     if (!r) {
         pthread_rwlock_wrlock(&w->gate);
         ws_lock(w);
+        ws_tell_begin(w);
         r = graft_locked(&g, paths, expected, count, may_miss, &stales);
+        if (!r)
+            note_stales(w, &stales, &g.text.text);
         ws_unlock(w);
         pthread_rwlock_unlock(&w->gate);
+        if (r)
+            ws_told(w);
     }
-    if (!r) {
-        r = workspace_commit(w);
+    if (!r) {                             /* told first: what is done again after a kill changes nothing, so nothing would be told */
         tell_kernel(w, &stales, &g.text.text);
+        r = workspace_commit(w);
         *ret_changed = inodes_in(&stales);
     }
     free(stales.v);

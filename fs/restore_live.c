@@ -241,7 +241,7 @@ int xattrs_copy(struct workspace *from, uint64_t src, struct workspace *to, uint
 }
 
 /* One that is gone again meanwhile, or something else, is left alone. */
-static int restore_dir(struct live *l, struct workspace *old, uint64_t src, struct workspace *w, struct mount *m)
+static int restore_dir(struct live *l, struct workspace *old, uint64_t src, struct workspace *w, uint64_t *ret_ino)
 {
     unsigned valid = WSA_MODE | WSA_UID | WSA_GID | WSA_ATIME | WSA_MTIME | WSA_CTIME;
     struct buf path = BUF_INIT;
@@ -258,23 +258,44 @@ static int restore_dir(struct live *l, struct workspace *old, uint64_t src, stru
     buf_fini(&path);
     if (r == -ENOENT || r == -ENOTDIR || (r == 0 && !inode_is_dir(&have)))
         return 0;
-    if (!r && (have.flags | in.flags) & INODE_XATTRS)
+    if (r)
+        return r;
+    ws_lock(w);
+    ws_stale(w, ino, NULL, 0);
+    ws_unlock(w);
+    *ret_ino = ino;
+    if ((have.flags | in.flags) & INODE_XATTRS)
         r = xattrs_copy(old, src, w, ino);
-    if (!r)
-        r = ws_setattr(w, ino, valid, &in, &out);
-    if (m)
-        mount_inval_inode(m, ino);
-    return r;
+    return r ? r : ws_setattr(w, ino, valid, &in, &out);
+}
+
+struct told { const uint64_t *v; size_t count; };
+
+static void tell_dirs(void *arg, struct mount *m)
+{
+    const struct told *t = arg;
+
+    for (size_t i = 0; i < t->count; i++)
+        if (t->v[i])
+            mount_inval_inode(m, t->v[i]);
 }
 
 static int restore_dirs(struct live *l, struct workspace *w, struct workspace *old)
 {
-    struct mount *m = mount_of(w);
-    int r = 0;
+    uint64_t *inos = mem_zalloc((l->dirs.count + 1) * sizeof *inos);
+    int r = inos ? 0 : -ENOMEM;
 
+    ws_lock(w);
+    ws_tell_begin(w);
+    ws_unlock(w);
     for (size_t i = 0; !r && i < l->dirs.count; i++)
-        r = restore_dir(l, old, l->dirs.v[i], w, m);
+        r = restore_dir(l, old, l->dirs.v[i], w, &inos[i]);
+    struct mount *m = inos && l->dirs.count ? mount_of(w) : NULL;
+    if (m)
+        mount_tell(m, tell_dirs, &(struct told){ inos, l->dirs.count });
     mount_put(m);
+    ws_told(w);
+    free(inos);
     return r;
 }
 

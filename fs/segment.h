@@ -24,6 +24,8 @@ int segment_write(struct segment *s, const void *buf, size_t n, uint64_t off);
 int segment_writev(struct segment *s, const struct iovec *iov, int count, uint64_t off);   /* iov may be changed */
 /* Durable on return. Once it fails the segment is broken for good: every later sync and write gives -EIO (the kernel may have dropped pages). */
 int segment_sync(struct segment *s);
+/* Another process has written to it, or made it, and may not have synced: the next sync does. */
+void segment_unsynced(struct segment *s);
 bool segment_is_broken(const struct segment *s);
 int segment_punch(struct segment *s, uint64_t off, uint64_t len);     /* 4 KiB-aligned */
 uint64_t segment_size(struct segment *s);                              /* 0 if it cannot be told */
@@ -43,6 +45,8 @@ int space_claim(struct space *s, uint64_t unit, uint64_t n);
 int space_alloc(struct space *s, uint32_t n, uint64_t *ret_unit);
 /* Gives units back; they may be handed out only after space_commit_done() of a commit that began after this call. */
 void space_release(struct space *s, uint64_t unit, uint32_t n);
+/* Gives back all that is in use here and not there. */
+void space_release_unused(struct space *s, const struct space *used);
 void space_commit_begin(struct space *s);
 void space_commit_done(struct space *s, bool ok);
 uint64_t space_end(const struct space *s);                            /* first unit never used */

@@ -132,6 +132,12 @@ int segment_sync(struct segment *g)
     return r;
 }
 
+void segment_unsynced(struct segment *g)
+{
+    atomic_store(&g->dirty, true);
+    atomic_store(&g->unnamed, true);
+}
+
 bool segment_is_broken(const struct segment *g)
 {
     return atomic_load(&g->broken);

@@ -183,21 +183,30 @@ int space_alloc(struct space *s, uint32_t n, uint64_t *ret_unit)
     return 0;
 }
 
+static void release_units(struct space *s, uint32_t i, uint32_t units)
+{
+    struct block *b = &s->blocks[i];
+
+    b->fresh |= units & b->used & ~b->committing;
+    if (b->fresh && !b->waiting) {
+        b->waiting = true;
+        b->wait_next = s->wait_head;
+        s->wait_head = i;
+    }
+}
+
 void space_release(struct space *s, uint64_t unit, uint32_t n)
 {
     uint32_t part;
 
-    for (; n > 0 && unit / SLOT_UNITS < s->count; unit += part, n -= part) {
-        uint32_t i = (uint32_t)(unit / SLOT_UNITS);
-        struct block *b = &s->blocks[i];
+    for (; n > 0 && unit / SLOT_UNITS < s->count; unit += part, n -= part)
+        release_units(s, (uint32_t)(unit / SLOT_UNITS), mask_of(unit, n, &part));
+}
 
-        b->fresh |= mask_of(unit, n, &part) & b->used & ~b->committing;
-        if (b->fresh && !b->waiting) {
-            b->waiting = true;
-            b->wait_next = s->wait_head;
-            s->wait_head = i;
-        }
-    }
+void space_release_unused(struct space *s, const struct space *used)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        release_units(s, i, ~(i < used->count ? used->blocks[i].used : 0));
 }
 
 void space_commit_begin(struct space *s)

@@ -279,6 +279,7 @@ static int note_and_queue_unfolded(struct store *s)
 
     if (u.count)
         qsort(u.layers, u.count, sizeof *u.layers, cmp_id);
+    free(s->frozen_at_open);
     s->frozen_at_open = u.layers;
     s->frozen_at_open_count = u.count;
     if (r == 0 && u.count && s->folder)
@@ -287,6 +288,13 @@ static int note_and_queue_unfolded(struct store *s)
         r = snap_rec_each(s->meta, queue_snap, &u);
     free(u.bases);
     return r;
+}
+
+int store_begin(struct store *s)
+{
+    int r = folder_start(s, s->commit_interval_ms, &s->folder);
+
+    return r < 0 ? r : note_and_queue_unfolded(s);
 }
 
 static int next_segment_id(void *counter, uint64_t *ret)
@@ -326,11 +334,10 @@ static int open_parts(struct store *s, const char *dir, const struct store_optio
     if (!s->nodes)
         return -ENOMEM;
     r = counter_next(s->counter, &s->opened_at);
-    if (r == 0 && !opt->no_background)
-        r = folder_start(s, opt->commit_interval_ms, &s->folder);
+    s->commit_interval_ms = opt->no_background ? 0 : opt->commit_interval_ms;
     if (r == 0)
         feed_clean(s);
-    return r < 0 ? r : note_and_queue_unfolded(s);
+    return r < 0 ? r : opt->late ? note_and_queue_unfolded(s) : store_begin(s);
 }
 
 int store_open(const char *dir, const struct store_options *opt, struct store **ret)

@@ -105,6 +105,8 @@ int view_add(struct store *s, const struct base_rec *rec, struct view *parent, s
         view_ref(parent);
     if (r == 0 && layer)
         layer_ref(layer);
+    if (r == 0)
+        (*ret)->fluid = layer != NULL;    /* whoever reads it holds store->lock too */
     pthread_mutex_unlock(&s->lock);
     return r;
 }

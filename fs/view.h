@@ -35,10 +35,12 @@ struct view {
     struct base_rec rec;                  /* rec.root/layer/parent change once, at publish, under view_lock */
     struct view *parent;                  /* owned reference, NULL when folded */
     struct layer *layer;                  /* owned reference, NULL when folded */
+    bool fluid;                           /* a freeze under way: its layer is still being changed. Under view_lock */
+    bool uncounted;                       /* what fix_views() would have done is to be done: under view_lock */
 };
 /* The view of this base id, from the table or loaded with its layers. 0 and a reference, -ENOENT, -EIO, -ENOMEM. Takes store->lock. */
 int view_get(struct store *s, uint64_t base_id, struct view **ret);
-/* A new view in the table, not on disk yet: parent (reference taken) + layer (reference taken), or a root. */
+/* A new view in the table, not on disk yet: parent (reference taken) + layer (reference taken; fluid), or a root. */
 int view_add(struct store *s, const struct base_rec *rec, struct view *parent, struct layer *layer, struct view **ret);
 struct view *view_ref(struct view *v);
 void view_unref(struct view *v);

@@ -13,14 +13,17 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/fold.h"
 #include "fs/meta.h"
+#include "fs/redo.h"
 #include "fs/segment.h"
 #include "fs/store.h"
 #include "fs/ws_internal.h"
 
-static void workspace_free(struct workspace *w)
+void workspace_free(struct workspace *w)
 {
     feed_unref(w->feed);
+    redo_free(w->redo);
     layer_unref(w->live);
     view_unref(w->view);
     segment_unref(w->seg);
@@ -35,8 +38,7 @@ static void workspace_free(struct workspace *w)
     free(w);
 }
 
-/* Takes the view's reference, also on failure. */
-static int workspace_make(struct store *s, struct view *v, bool readonly, struct workspace **ret)
+int workspace_make(struct store *s, struct view *v, bool readonly, struct workspace **ret)
 {
     struct workspace *w = mem_zalloc(sizeof *w);
     pthread_rwlockattr_t attr;
@@ -87,165 +89,6 @@ int workspace_open_view(struct store *s, struct view *v, struct workspace **ret)
     return 0;
 }
 
-static int claim_slots(struct workspace *w)
-{
-    struct map_iter it;
-    uint8_t none = 0;
-    uint64_t dead = 0;
-    int r = 0;
-
-    for (const struct map_entry *e = map_seek(w->live->map, &it, &none, 0); r == 0 && e; e = map_next(&it)) {
-        struct slot s;
-        if (key_kind_of(e->key) == KEY_INODE && e->tombstone)
-            dead = key_ino(e->key);
-        if (key_kind_of(e->key) != KEY_EXTENT || e->tombstone || key_ino(e->key) == dead)
-            continue;
-        r = slot_decode(e->val, e->val_len, &s);
-        for (unsigned i = 0; r == 0 && i < s.count; i++)
-            if (s.runs[i].kind == RUN_SEG)
-                r = space_claim(w->space, s.runs[i].unit, s.runs[i].count);
-    }
-    return r;
-}
-
-/* Inodes that had lost their last link when the daemon ended: nobody can have them open now. */
-static int drop_unlinked(struct workspace *w)
-{
-    struct map_iter it;
-    uint8_t none = 0;
-    struct inode in;
-
-    for (const struct map_entry *e = map_seek(w->live->map, &it, &none, 0); e; e = map_next(&it)) {
-        if (key_kind_of(e->key) != KEY_INODE || e->tombstone)
-            continue;
-        if (inode_decode(e->val, e->val_len, &in) < 0)
-            return -EUCLEAN;
-        if (in.nlink == 0 && nlook_add(w->orphans, key_ino(e->key), 1) < 0)
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-static int drop_one(void *arg, uint64_t ino)
-{
-    struct workspace *w = arg;
-
-    if (ws_reserve(w, 64, 0) < 0)
-        return -ENOMEM;
-    inode_drop(w, ino);
-    return 0;
-}
-
-/* What the view has of an inode with names; zeros if nothing. */
-static int inode_below(struct workspace *w, uint64_t ino, struct inode *ret)
-{
-    struct key k = key_simple(ino, KEY_INODE);
-    struct view_val val;
-    int r = view_get_key(w->view, k.b, k.len, &val);
-
-    *ret = (struct inode){ 0 };
-    if (r <= 0)
-        return r;
-    r = inode_decode(val.v.p, val.v.n, ret);
-    view_val_done(&val);
-    return r;
-}
-
-/* One inode that the live layer says something of: what it adds to the counts of the view. A file's own count is of the view as it was then. */
-static int count_one(struct workspace *w, const struct map_entry *e, struct inode *in, uint64_t *units, uint64_t *inodes)
-{
-    uint64_t ino = key_ino(e->key);
-    struct inode below;
-    int r = inode_below(w, ino, &below);
-
-    *in = (struct inode){ 0 };
-    if (r == 0 && !e->tombstone)
-        r = inode_decode(e->val, e->val_len, in);
-    if (r == 0 && in->nlink && inode_is_reg(in) && below.nlink && below.units != in->units)
-        r = content_units(w, ino, &in->units);
-    if (r < 0)
-        return r;
-    *units += (in->nlink ? inode_charge(in) : 0) - (below.nlink ? inode_charge(&below) : 0);
-    *inodes += (uint64_t)(in->nlink != 0) - (uint64_t)(below.nlink != 0);
-    return 0;
-}
-
-/* The counters, anew: while nobody had the workspace open its view may have been folded, and then counts other units than it did. */
-static int count_anew(struct workspace *w)
-{
-    struct map_iter it;
-    struct inode in, old;
-    uint8_t none = 0, bytes[INODE_BYTES];
-    int r = 0;
-
-    pthread_rwlock_rdlock(&w->store->view_lock);
-    uint64_t units = w->view->rec.units, inodes = w->view->rec.inodes;
-    for (const struct map_entry *e = map_seek(w->live->map, &it, &none, 0); r == 0 && e; e = map_next(&it)) {
-        if (key_kind_of(e->key) != KEY_INODE)
-            continue;
-        r = count_one(w, e, &in, &units, &inodes);
-        if (r < 0 || e->tombstone || inode_decode(e->val, e->val_len, &old) < 0 || old.units == in.units)
-            continue;
-        struct key k = key_simple(key_ino(e->key), KEY_INODE);
-        inode_encode(&in, bytes);
-        r = ws_reserve(w, 1, 0);
-        if (r == 0) {
-            ws_put(w, &k, bytes, INODE_BYTES);
-            map_seek(w->live->map, &it, k.b, k.len);
-        }
-    }
-    pthread_rwlock_unlock(&w->store->view_lock);
-    if (r < 0 && r != -ENOMEM) {          /* damage: what the record says has to do */
-        log_warn("workspace=%s step=count err=%s", w->rec.id, errno_name(r));
-        return 0;
-    }
-    if (r == 0 && (w->rec.units != units || w->rec.inodes != inodes)) {
-        w->rec.units = units;
-        w->rec.inodes = inodes;
-        w->rec_dirty = true;
-    }
-    return r;
-}
-
-static int workspace_load(struct store *s, const char *id, struct workspace **ret)
-{
-    struct workspace *w;
-    struct ws_rec rec;
-    struct view *v;
-    int r = ws_rec_get(s->meta, id, &rec);
-
-    if (r == 0)
-        r = view_get(s, rec.base, &v);
-    if (r == 0)
-        r = workspace_make(s, v, false, &w);
-    if (r < 0)
-        return r;
-    w->rec = rec;
-    r = layer_load(s, rec.live, &w->live);
-    if (r == 0)
-        r = claim_slots(w);
-    if (r == 0)
-        r = drop_unlinked(w);
-    if (r == 0)
-        r = nlook_each(w->orphans, drop_one, w);
-    if (r == 0)
-        r = content_clear_tails(w);
-    if (r == 0)
-        r = count_anew(w);
-    if (r < 0) {
-        workspace_free(w);
-        return r;
-    }
-    nlook_free(w->orphans);
-    w->orphans = nlook_new();
-    if (!w->orphans) {
-        workspace_free(w);
-        return -ENOMEM;
-    }
-    *ret = w;
-    return 0;
-}
-
 static struct workspace *find_locked(struct store *s, const char *id)
 {
     for (struct workspace *w = s->workspaces; w; w = w->next)
@@ -264,7 +107,7 @@ int workspace_open(struct store *s, const char *id, struct workspace **ret)
     while (r == 0 && !(w = find_locked(s, id))) {
         uint64_t closes = s->closes;
         pthread_mutex_unlock(&s->lock);
-        r = workspace_load(s, id, &mine);
+        r = workspace_load(s, id, NULL, &mine);
         pthread_mutex_lock(&s->lock);
         if (r == 0 && closes != s->closes) {   /* perhaps this one was opened, changed and closed meanwhile: what was loaded may be old */
             pthread_mutex_unlock(&s->lock);
@@ -294,6 +137,22 @@ int workspace_open(struct store *s, const char *id, struct workspace **ret)
     }
     if (r == 0)
         *ret = w;
+    return r;
+}
+
+int workspace_add(struct workspace *w)
+{
+    struct store *s = w->store;
+    int r = 0;
+
+    pthread_mutex_lock(&s->lock);
+    for (struct workspace *x = s->workspaces; x && r == 0; x = x->next)
+        r = strcmp(x->rec.id, w->rec.id) ? 0 : -EBUSY;
+    if (r == 0) {
+        w->next = s->workspaces;
+        s->workspaces = w;
+    }
+    pthread_mutex_unlock(&s->lock);
     return r;
 }
 
@@ -363,10 +222,15 @@ void ws_lock(struct workspace *w)
 
 void ws_unlock(struct workspace *w)
 {
-    if (w->feed) {
-        feed_publish(w->feed);
-        feed_show(w->feed);               /* after the operation is in a redo log, if there is one */
+    if (w->feed && feed_publish(w->feed) && w->redo)
+        redo_put_feed(w);
+    if (w->redo) {
+        redo_publish(w->redo);
+        if (redo_is_due(w->redo))
+            folder_hurry(w->store);
     }
+    if (w->feed)
+        feed_show(w->feed);               /* after the operation is in the redo log */
     pthread_rwlock_unlock(&w->store->view_lock);
     pthread_mutex_unlock(&w->lock);
 }
@@ -381,12 +245,18 @@ bool ws_is_crowded(struct workspace *w)
     return r;
 }
 
+/* A freeze, or for the log a commit, makes room. */
+static bool is_full(const struct workspace *w)
+{
+    return map_bytes(w->live->map) > LAYER_HARD_BYTES || (w->redo && !w->commit_failed && redo_is_full(w->redo));
+}
+
 int ws_lock_change(struct workspace *w, bool wait_room)
 {
     if (w->readonly)
         return -EROFS;
     pthread_mutex_lock(&w->lock);
-    while (wait_room && !w->broken && map_bytes(w->live->map) > LAYER_HARD_BYTES && w->store->folder)
+    while (wait_room && !w->broken && is_full(w) && w->store->folder)
         pthread_cond_wait(&w->frozen, &w->lock);
     if (w->broken) {
         pthread_mutex_unlock(&w->lock);
@@ -428,6 +298,10 @@ void ws_put(struct workspace *w, const struct key *k, const void *val, size_t n)
     if (map_put(w->live->map, k->b, k->len, val ? val : &empty, n) < 0) {
         w->broken = -EIO;   /* a reservation was too small: stop before anything half done becomes durable */
         log_error("workspace=%s step=put err=ENOMEM", w->rec.id);
+        if (w->redo)
+            redo_lose(w->redo);
+    } else if (w->redo) {
+        redo_put(w->redo, w->live->id, k->b, k->len, val, n, false);
     }
 }
 
@@ -436,6 +310,10 @@ void ws_del(struct workspace *w, const struct key *k)
     if (map_put(w->live->map, k->b, k->len, NULL, 0) < 0) {
         w->broken = -EIO;
         log_error("workspace=%s step=delete err=ENOMEM", w->rec.id);
+        if (w->redo)
+            redo_lose(w->redo);
+    } else if (w->redo) {
+        redo_put(w->redo, w->live->id, k->b, k->len, NULL, 0, true);
     }
 }
 
@@ -605,6 +483,7 @@ static void account(struct workspace *w, const struct txn_inode *e)
 void txn_commit(struct txn *t)
 {
     struct workspace *w = t->w;
+    uint64_t made = 0;
 
     for (unsigned i = 0; i < t->count; i++) {
         struct txn_inode *e = &t->e[i];
@@ -616,11 +495,14 @@ void txn_commit(struct txn *t)
         if (!e->fresh && !memcmp(bytes, before, INODE_BYTES))
             continue;
         ws_put(w, &k, bytes, INODE_BYTES);
+        made = e->fresh ? e->ino : made;
         if (e->old.nlink != e->in.nlink || charge_before(e) != inode_charge(&e->in))
             w->rec_dirty = true;
         account(w, e);
     }
     ws_changed(w, t->times_only);
+    if (w->redo)
+        redo_note(w->redo, made);
     ws_unlock(w);
 }
 

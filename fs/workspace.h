@@ -10,7 +10,7 @@
 #include "fs/object.h"
 #include "fs/view.h"
 
-struct store; struct mount; struct nlook; struct feed;
+struct store; struct mount; struct nlook; struct redo; struct feed;
 
 struct workspace {
     struct workspace *next;               /* store->workspaces */
@@ -26,12 +26,16 @@ struct workspace {
     struct space *space;                  /* of the live segment */
     struct segment *seg;                  /* live segment, NULL until first data */
     struct nlook *nlook;                  /* kernel lookup counts */
+    struct redo *redo;                    /* NULL: none. Changed under commit_lock and lock */
+    uint64_t unknown_below;               /* adopted: of inodes numbered below, and of imported ones, the kernel may know more than nlook says */
+    bool settled;                         /* of them: see ws_lookups_settled */
     struct nlook *orphans;                /* inodes without links that the kernel still refers to */
     uint64_t orphan_inodes, orphan_units; /* of these: what they count for in the quotas. Not in rec: no state that is kept has them */
     bool times_only;                      /* nothing but file times changed since the last commit */
     struct resv { uint64_t ino, slot, unit; uint32_t cap; } resv[64];   /* space set aside for slots being filled; forgotten at will */
     bool rec_dirty;                       /* counters changed since the last commit */
     bool seg_dirty;                       /* data was written to the live segment since its last sync */
+    bool commit_failed;                   /* the last one */
     bool fold_due;                        /* the view under it is to be queued once its record is durable */
     _Atomic uint64_t synced_ns;           /* time that syncs of file data took, in all */
     _Atomic uint64_t reuse_epoch;         /* grows when released units become free again: a read across that is done anew */
@@ -45,6 +49,7 @@ struct workspace {
     uint64_t dirty_since_ns;              /* monotonic, 0 = clean */
     _Atomic int64_t kernel_ns;            /* the latest time of a file that the kernel gave by its own clock; set by the FUSE face */
     struct mount *mount;                  /* set by the FUSE face, for invalidation; under lock */
+    uint64_t feed_seq;                    /* what the redo log said of the change journal when the workspace was adopted */
     struct feed *feed;                    /* the change journal, NULL while it is off; under lock and changed with commit_lock too */
 };
 
@@ -55,6 +60,28 @@ int workspace_open_view(struct store *s, struct view *v, struct workspace **ret)
 struct workspace *workspace_ref(struct workspace *w);
 /* On the last one: commits, leaves the table, frees. */
 void workspace_unref(struct workspace *w);
+
+/* --- outliving the daemon (redo.h) --- */
+/* From now on what changes goes to a redo log too, made if there is none; commits what is dirty. 0 or -errno: no log. */
+int workspace_log(struct workspace *w);
+void workspace_unlog(struct workspace *w);       /* at unmount: no log from now on. Nothing if there is none */
+int workspace_log_fd(struct workspace *w);       /* the log's memfd (stays the workspace's), or -1 */
+/* Opens a workspace that a daemon before had mounted and makes it what it was when that ended: from the disk and the log, which goes on being its log. r: taken, also on
+ * errors. Inodes without links are kept, and what the kernel knows counts as not known. To be done before the store's background begins
+ * (store_options.late) and before anybody else opens it: -EBUSY. -ENOENT; -EUCLEAN: log and disk do not fit; -errno. */
+int workspace_adopt(struct store *s, const char *id, struct redo *r, struct workspace **ret);
+/* A request that the kernel sends again, as the first daemon may have done it without answering. True: it was done; *ret_ino: the inode that it made, or 0. For those that
+ * cannot be done twice: MKNOD MKDIR SYMLINK LINK CREATE TMPFILE UNLINK RMDIR RENAME RENAME2 SETXATTR REMOVEXATTR. */
+bool redo_applied(struct workspace *w, uint64_t unique, uint32_t opcode, uint64_t *ret_ino);
+/* Of an adopted workspace: everything that the kernel had queued when it was adopted has been taken (a read gave EAGAIN). Before, a FORGET may be older
+ * than a lookup that was answered after it. */
+void ws_lookups_settled(struct workspace *w);
+/* Of an adopted workspace, once its mount is there: what the daemon before has changed by itself and had perhaps not told the kernel (name NULL: the inode). Then ws_told(),
+ * also if there was nothing. fn may wait for requests of the mount. Non-zero of fn stops. */
+int ws_untold(struct workspace *w, int (*fn)(void *arg, uint64_t ino, const char *name, uint32_t len), void *arg);
+void ws_told(struct workspace *w);
+/* The kernel has let go of everything (unmount). */
+void ws_forget_all(struct workspace *w);
 
 /* Durable: everything that was done before this call. Concurrent calls share one commit. 0, -EIO, -ENOSPC; -ENOENT: the workspace was removed. */
 int workspace_commit(struct workspace *w);

@@ -7,6 +7,20 @@
 #include "fs/map.h"
 #include "fs/workspace.h"
 
+/* --- life (workspace.c, ws_load.c, adopt.c) --- */
+int workspace_make(struct store *s, struct view *v, bool readonly, struct workspace **ret);   /* takes the view's reference, also on failure */
+void workspace_free(struct workspace *w);
+/* From the disk, and the log of a daemon before or NULL (then it is not attached yet); not in the table. */
+int workspace_load(struct store *s, const char *id, struct redo *redo, struct workspace **ret);
+int workspace_add(struct workspace *w);                                          /* into the table; -EBUSY: there is one of this id */
+/* Makes the live layer (and the view) of a workspace that was just loaded what the log says. */
+int redo_replay(struct workspace *w, const struct redo *redo);
+void redo_put_feed(struct workspace *w);                                         /* the number of the journal's last event; ws.lock held, w->feed and w->redo are there */
+/* A freeze with numbers that were given before; durable. */
+int workspace_refreeze(struct workspace *w, uint64_t base_id, uint64_t live_id);
+/* The counters, anew: while nobody had the workspace open its view may have been folded, and then counts other units than it did. Nobody else has it yet. */
+int ws_count_anew(struct workspace *w);
+
 /* --- locks: ws.lock and view_lock (read) --- */
 void ws_lock(struct workspace *w);
 void ws_unlock(struct workspace *w);
@@ -15,6 +29,10 @@ void ws_unlock(struct workspace *w);
 int ws_lock_change(struct workspace *w, bool wait_room);
 /* The live layer is so full that ws_lock_change may wait soon. */
 bool ws_is_crowded(struct workspace *w);
+
+/* --- changes that the kernel does not know of (adopt.c): begin and stale with the lock held, in the hold of the change or before; then tell it, then ws_told() --- */
+void ws_tell_begin(struct workspace *w);
+void ws_stale(struct workspace *w, uint64_t ino, const char *name, size_t n);    /* n 0: the inode itself */
 
 /* --- values over the levels of the workspace (ws_lock held) --- */
 static inline int ws_get(struct workspace *w, const struct key *k, struct view_val *ret) { return view_get_over(w->view, w->live, k->b, k->len, ret); }
@@ -101,6 +119,9 @@ void inode_drop(struct workspace *w, uint64_t ino);                             
 int orphan_carry(struct workspace *w, uint64_t ino);
 /* Before a fold of v is published: content of open inodes without links that only v's layers hold is copied into the live layer. */
 int ws_carry_orphans(struct workspace *w, struct view *v);
+
+/* The kernel may refer to it. */
+bool ws_is_known(const struct workspace *w, uint64_t ino);
 
 /* --- kernel lookup counts --- */
 struct nlook *nlook_new(void);

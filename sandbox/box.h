@@ -85,10 +85,10 @@ void boxes_set_hooks(struct boxes *bs, const struct box_hooks *h);
 struct boxes *boxes_new(struct sandboxd *sd);
 /* Takes over the boxes that live in the launcher; done when each is known or ended. err: the launcher cannot be asked. */
 void boxes_adopt(struct boxes *bs, void (*done)(void *arg, int err), void *arg);
-/* The launcher's events, for launcher_new(); snapshotd went away, for stock_new(). arg: the sandboxd. */
+/* For launcher_new() and keeper_new(); arg: the sandboxd. A sandbox whose mount nobody serves after a death of snapshotd is ended. */
 struct launch_packet;
 void boxes_launcher_event(void *arg, const struct launch_packet *p, int *fds, unsigned fd_count);
-void boxes_stock_lost(void *arg);
+extern const struct keeper_events boxes_keeper_events;
 /* For egress_client_begun(): it is told again what the boxes that live are called. arg: the sandboxd. */
 void boxes_egress_begun(void *arg);
 void boxes_each(struct boxes *bs, void (*fn)(void *arg, struct box *b), void *arg);

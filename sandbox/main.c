@@ -15,6 +15,7 @@
 #include "sandbox/egress_client.h"
 #include "sandbox/exec.h"
 #include "sandbox/http/http.h"
+#include "sandbox/keeper.h"
 #include "sandbox/launch_client.h"
 #include "sandbox/preview.h"
 #include "sandbox/routes.h"
@@ -91,8 +92,9 @@ int main(void)
     sd->loop = g_main_loop_new(NULL, FALSE);
     sd->launcher = launcher_new(sd, LAUNCH_FD_CONTROL, boxes_launcher_event, sd);
     sd->egress = egress_client_new(sd);
-    sd->stock = stock_new(sd, STOCK_THREADS, boxes_stock_lost, sd);
+    sd->stock = stock_new(sd, STOCK_THREADS);
     sd->boxes = boxes_new(sd);
+    sd->keeper = keeper_new(sd, &boxes_keeper_events, sd);
     boxes_set_hooks(sd->boxes, &exec_hooks);
     egress_client_begun(sd->egress, boxes_egress_begun, sd);
     sd->http = http_new(sd);
@@ -104,6 +106,7 @@ int main(void)
     boxes_adopt(sd->boxes, adopted, &s);
     g_main_loop_run(sd->loop);
     /* Threads are ended in order; all else goes with the process, which keeps the sandboxes untouched. */
+    keeper_free(sd->keeper);
     stock_free(sd->stock);
     egress_client_free(sd->egress);
     launcher_free(sd->launcher);

@@ -4,9 +4,10 @@
 #include <glib.h>
 #include <stdint.h>
 
-struct stock; struct launcher; struct egress_client; struct boxes; struct http; struct sandboxd {
+struct stock; struct keeper; struct launcher; struct egress_client; struct boxes; struct http; struct sandboxd {
     GMainLoop *loop;
     struct stock *stock;          /* snapshotd */
+    struct keeper *keeper;        /* its death; NULL: nobody looks (tests) */
     struct launcher *launcher;    /* the launcher's control pair */
     struct egress_client *egress; /* the egress proxy; NULL: none (tests) */
     struct boxes *boxes;

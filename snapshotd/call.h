@@ -86,7 +86,7 @@ void import_discard(struct store *s, const char *id);      /* one workspace made
 int call_workspace(struct call *c, const char *doing, const char *name, struct object *ret);     /* a workspace that verbs may take states of */
 json_t *inode_json(uint64_t ino, const struct inode *in);
 
-int verb_ping(struct call *c), verb_shutdown(struct call *c), verb_list(struct call *c), verb_show(struct call *c),
+int verb_ping(struct call *c), verb_shutdown(struct call *c), verb_upgrade(struct call *c), verb_list(struct call *c), verb_show(struct call *c),
     verb_log(struct call *c);
 int verb_do_create(struct call *c), verb_do_rm(struct call *c), verb_do_rename(struct call *c), verb_do_label(struct call *c);
 int verb_do_mount(struct call *c), verb_mounts(struct call *c), verb_wait_gone(struct call *c);

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,26 +38,38 @@ static void accept_one(struct daemon *d, int listen_fd)
     }
 }
 
+/* With a holder, SIGTERM to us means that another is to take over, and SIGINT (from a terminal, to both) is for the holder to act on. */
+static void on_signal(struct daemon *d, int signal_fd)
+{
+    struct signalfd_siginfo si;
+
+    if (read(signal_fd, &si, sizeof(si)) != sizeof(si) || (si.ssi_signo == SIGINT && holding_is(&d->holding)))
+        return;
+    log_info("signal=%u ending", si.ssi_signo);
+    if (daemon_again(d, NULL))
+        daemon_stop(d);
+}
+
 void listener_run(struct daemon *d, int listen_fd, int signal_fd, unsigned idle_exit_s)
 {
-    struct pollfd p[3] = { { .fd = listen_fd, .events = POLLIN },
+    struct pollfd p[4] = { { .fd = listen_fd, .events = POLLIN },
                            { .fd = signal_fd, .events = POLLIN },
-                           { .fd = d->wake_fd, .events = POLLIN } };
+                           { .fd = d->wake_fd, .events = POLLIN },
+                           { .fd = d->holding.sock, .events = POLLIN } };
 
     while (!daemon_stopping(d)) {
         int wait_ms = idle_wait_ms(d, idle_exit_s);
-        int n = poll(p, 3, wait_ms);
+        p[3].fd = holding_is(&d->holding) ? d->holding.sock : -1;
+        int n = poll(p, 4, wait_ms);
         if (n < 0 && errno != EINTR) {
             log_error("poll err=%s", errno_name(errno));
             break;
         }
-        if (n > 0 && (p[1].revents & POLLIN)) {
-            struct signalfd_siginfo si;
-            if (read(signal_fd, &si, sizeof(si)) == sizeof(si))
-                log_info("signal=%u ending", si.ssi_signo);
+        if (n > 0 && (p[1].revents & POLLIN))
+            on_signal(d, signal_fd);
+        else if (n > 0 && p[3].revents && holding_told(&d->holding))
             break;
-        }
-        if (n > 0 && (p[0].revents & POLLIN))
+        else if (n > 0 && (p[0].revents & POLLIN))
             accept_one(d, listen_fd);
         if (n == 0 && idle_wait_ms(d, idle_exit_s) == 0) {
             log_info("idle ending");

@@ -27,19 +27,22 @@
 #include "fs/workspace.h"
 #include "snapshotd/call.h"
 #include "snapshotd/daemon.h"
+#include "snapshotd/front.h"
+#include "snapshotd/holder_child.h"
 #include "snapshotd/privilege.h"
 
-enum { PEERS_FINISH_S = 30, MOUNTS_FINISH_S = 20, LOCK_WAIT_S = 5, LOG_BYTES_MAX = 4 << 20 };
+enum { PEERS_FINISH_S = 30, PEERS_AGAIN_S = 5, MOUNTS_FINISH_S = 20, LOCK_WAIT_S = 5, LOG_BYTES_MAX = 4 << 20 };
 
-struct options { const char *store; bool foreground, create, init; unsigned idle_exit_s; };
+struct options { const char *store; bool foreground, create, init, no_holder; int held; unsigned idle_exit_s; };
 
 static const char usage[] =
-    "usage: snapshotd --store DIR [--foreground] [--idle-exit SECONDS] [--create]\n"
+    "usage: snapshotd --store DIR [--foreground] [--idle-exit SECONDS] [--create] [--no-holder]\n"
     "       snapshotd --store DIR --init\n"
     "Serves the coppice store DIR on DIR/" SNAP_SOCKET ". It is started by `coppice` when needed.\n"
     "  --foreground         stay; log to standard error\n"
     "  --idle-exit SECONDS  end when nothing is mounted and nobody connected for so long (0: never)\n"
     "  --create             make the store if there is none\n"
+    "  --no-holder          mounts end with this process, whatever ends it\n"
     "  --init               make the store and exit\n";
 
 static int parse(int argc, char **argv, struct options *o)
@@ -47,12 +50,13 @@ static int parse(int argc, char **argv, struct options *o)
     static const struct option longs[] = {
         { "store", required_argument, NULL, 's' }, { "foreground", no_argument, NULL, 'f' }, { "idle-exit", required_argument, NULL, 'i' },
         { "create", no_argument, NULL, 'c' }, { "init", no_argument, NULL, 'n' }, { "help", no_argument, NULL, 'h' },
+        { "no-holder", no_argument, NULL, 'o' }, { "held", required_argument, NULL, 'd' },
         { "version", no_argument, NULL, 'v' }, { 0 },
     };
     char *end;
     int k;
 
-    *o = (struct options){ .store = getenv("COPPICE_STORE") };
+    *o = (struct options){ .store = getenv("COPPICE_STORE"), .held = -1 };
     while ((k = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (k == 's') {
             o->store = optarg;
@@ -62,6 +66,10 @@ static int parse(int argc, char **argv, struct options *o)
             o->create = true;
         } else if (k == 'n') {
             o->init = true;
+        } else if (k == 'o') {
+            o->no_holder = true;
+        } else if (k == 'd') {
+            o->held = atoi(optarg);
         } else if (k == 'h') {
             fputs(usage, stdout);
             exit(0);
@@ -154,14 +162,15 @@ static void nothing(int sig)
 
 /* A daemon that is ending has no socket any more but still the lock: waits until it lets go, at most timeout_s. One that serves is not
  * waited for. */
-static void wait_lock(const char *store, unsigned timeout_s)
+static void wait_lock(const char *store, bool held, unsigned timeout_s)
 {
     struct sigaction sa = { .sa_handler = nothing };      /* no SA_RESTART: the alarm ends the wait */
     struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     char path[PATH_MAX];
     int sock;
 
-    if (!snap_socket(store, -1, &sock)) {
+    /* With a holder the socket is always there, and the one before us has ended. */
+    if (!held && !snap_socket(store, -1, &sock)) {
         close(sock);
         return;
     }
@@ -178,16 +187,19 @@ static void wait_lock(const char *store, unsigned timeout_s)
 
 static int open_store(struct daemon *d, const struct options *o)
 {
-    int r = store_open(o->store, &store_defaults, &d->store);
+    struct store_options how = store_defaults;
+
+    how.late = true;                      /* take_over() comes first */
+    int r = store_open(o->store, &how, &d->store);
 
     if (r == -EBUSY) {
-        wait_lock(o->store, LOCK_WAIT_S);
-        r = store_open(o->store, &store_defaults, &d->store);
+        wait_lock(o->store, d->holding.listen_fd >= 0, LOCK_WAIT_S);
+        r = store_open(o->store, &how, &d->store);
     }
     if (r == -ENOENT && o->create) {
         r = store_init(o->store);
         if (!r)
-            r = store_open(o->store, &store_defaults, &d->store);
+            r = store_open(o->store, &how, &d->store);
     }
     return r;
 }
@@ -214,7 +226,8 @@ static int daemon_init(struct daemon *d, const char *store)
     pthread_condattr_t attr;
 
     *d = (struct daemon){ .store_dir = store, .started_ns = clock_mono_ns(), .last_active_ns = clock_mono_ns(), .down_sock = -1 };
-    mounts_init(&d->mounts);
+    holding_none(&d->holding);
+    mounts_init(&d->mounts, &d->holding);
     template_init(&d->template);
     pthread_mutex_init(&d->lock, NULL);
     pthread_condattr_init(&attr);
@@ -247,8 +260,43 @@ static void finish(struct daemon *d)
         json_decref(ok);
     }
     log_info("ended clean=%d", clean);
+    holding_bye(&d->holding);
     if (!clean)
         _exit(0);         /* threads still use what returning from main would take away */
+}
+
+/* Everything that was done is on the disk; the next one goes on with it. */
+static _Noreturn void finish_again(struct daemon *d)
+{
+    history_stop(&d->history);
+    if (!peers_finish(d, PEERS_AGAIN_S))
+        log_warn("some calls were cut off: another daemon takes over");
+    mounts_rest(&d->mounts);
+    log_info("ended for another daemon to take over");
+    holding_again(&d->holding, d->again_program);
+    _exit(0);
+}
+
+/* The mounts of the one before us, and the socket on which clients may wait since. */
+static int take_over(struct daemon *d, int *ret_listen_fd)
+{
+    struct adopted a = { 0 };
+    int r = 0;
+
+    mounts_adopt(&d->mounts, d->store, &a);
+    if ((r = store_begin(d->store)))
+        return r;
+    *ret_listen_fd = d->holding.listen_fd;
+    if (*ret_listen_fd < 0 && !(r = snap_socket(d->store_dir, 64, ret_listen_fd)))
+        holding_listen(&d->holding, *ret_listen_fd);
+    if (r)
+        return r;
+    holding_ready(&d->holding);
+    if (d->holding.restarts)
+        log_info("store=%s taken over from the daemon before (%s): mounts=%u failed=%u pause=%.1f ms (store open after %.1f, mounts %.1f)", d->store_dir,
+                 d->holding.why, a.count, a.failed, (double)d->holding.pause_ns / 1e6, (double)(d->opened_ns - d->holding.lost_ns) / 1e6,
+                 (double)(a.open_ns + a.start_ns) / 1e6);
+    return 0;
 }
 
 static int serve(struct options *o, int ready)
@@ -264,12 +312,15 @@ static int serve(struct options *o, int ready)
     privilege_limits();
     if ((r = privilege_shed()))
         return cannot(ready, "cannot serve the store %s: giving up capabilities failed: %s", o->store, strerror(-r));
+    if (o->held >= 0 && (r = holding_join(&d.holding, o->held)))
+        return cannot(ready, "cannot serve the store %s: the holder does not answer: %s", o->store, strerror(-r));
     if ((r = open_store(&d, o)))
         return cannot(ready, "cannot open the store %s: %s", o->store, store_why(r));
+    d.opened_ns = clock_mono_ns();
     if (!o->foreground && (r = redirect_log(o->store)))
         return cannot(ready, "cannot open the log of the store %s: %s", o->store, strerror(-r));
     imports_clean(d.store);
-    if ((r = snap_socket(o->store, 64, &listen_fd))) {
+    if ((r = take_over(&d, &listen_fd))) {
         store_close(d.store);
         return cannot(ready, "cannot listen in the store %s: %s", o->store, store_why(r));
     }
@@ -282,10 +333,13 @@ static int serve(struct options *o, int ready)
     if ((r = history_start(&d.history, d.store, &history_mounts, &d)))
         log_error("step=history_start err=%s what=\"no automatic snapshots\"", errno_name(r));
     listener_run(&d, listen_fd, signal_fd, o->idle_exit_s);
+    if (d.again)
+        finish_again(&d);
     notify_systemd("STOPPING=1");
     /* New clients find no socket, and start a daemon of their own, which waits for the store's lock to be free. */
     unlinkat(d.store->dirfd, SNAP_SOCKET, 0);
     close(listen_fd);
+    holding_listen(&d.holding, -1);
     finish(&d);
     return 0;
 }
@@ -316,6 +370,11 @@ int main(int argc, char **argv)
     }
     o.store = store;
     prctl(PR_SET_NAME, "snapshotd");
+    if (o.held >= 0) {
+        fcntl(o.held, F_SETFD, FD_CLOEXEC);
+        ready = fcntl(CHILD_READY, F_SETFD, FD_CLOEXEC) ? -1 : CHILD_READY;
+        return serve(&o, ready);
+    }
     if (!o.foreground) {
         /* What the starter had open (pipes that somebody waits on) is not ours to keep. */
         close_range(3, ~0u, 0);
@@ -326,5 +385,7 @@ int main(int argc, char **argv)
             return 1;
         }
     }
+    if (!o.no_holder)
+        front_exec(argc, argv, store, o.foreground, ready);
     return serve(&o, ready);
 }

@@ -7,13 +7,15 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "fs/workspace.h"
 #include "snapshotd/snap_proto.h"
 
-void mounts_init(struct mounts *t)
+void mounts_init(struct mounts *t, struct holding *h)
 {
     pthread_condattr_t attr;
 
     memset(t, 0, sizeof(*t));
+    t->holding = h;
     pthread_mutex_init(&t->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -33,8 +35,7 @@ struct timespec mounts_deadline(unsigned timeout_ms)
     return ts;
 }
 
-/* With the lock. */
-static void entry_unref(struct mount_entry *e)
+void mounts_entry_unref(struct mount_entry *e)
 {
     if (--e->refs)
         return;
@@ -59,7 +60,7 @@ struct mount_entry *mounts_entry_of(struct mounts *t, const char *object)
 }
 
 /* From a pool thread: the kernel is done with the mount, and its workspace is committed. */
-static void on_gone(void *arg, struct mount *m)
+void mounts_on_gone(void *arg, struct mount *m)
 {
     struct mount_entry *e = arg;
     struct mounts *t = e->table;
@@ -77,11 +78,14 @@ static void on_gone(void *arg, struct mount *m)
     pthread_cond_broadcast(&t->changed);
     while (e->users)
         pthread_cond_wait(&t->changed, &t->lock);
-    entry_unref(e);
+    uint64_t held = e->held ? e->id : 0;
+    mounts_entry_unref(e);
     pthread_mutex_unlock(&t->lock);
+    if (held)
+        holding_drop(t->holding, held);
 }
 
-static struct mount_entry *entry_new(struct mounts *t, const struct mount_request *q)
+struct mount_entry *mounts_entry_new(struct mounts *t, const struct mount_request *q)
 {
     struct mount_entry *e = mem_zalloc(sizeof(*e));
     struct timespec now;
@@ -105,7 +109,7 @@ static struct mount_entry *entry_new(struct mounts *t, const struct mount_reques
 }
 
 /* Made outside the lock; if two make one at the same time, one is thrown away. */
-static int pool_get(struct mounts *t)
+int mounts_pool_get(struct mounts *t)
 {
     struct fuse_pool *fresh = NULL;
 
@@ -128,12 +132,19 @@ static int pool_get(struct mounts *t)
     return r;
 }
 
+void mounts_entry_insert(struct mounts *t, struct mount_entry *e)
+{
+    e->next = t->list;
+    t->list = e;
+    t->count++;
+}
+
 int mounts_add(struct mounts *t, const struct mount_request *q, uint64_t *ret_id, int *ret_fd)
 {
-    int r = pool_get(t);
+    int r = mounts_pool_get(t);
     if (r)
         return r;
-    struct mount_entry *e = entry_new(t, q);
+    struct mount_entry *e = mounts_entry_new(t, q);
     if (!e)
         return -ENOMEM;
 
@@ -145,29 +156,41 @@ int mounts_add(struct mounts *t, const struct mount_request *q, uint64_t *ret_id
         r = -EBUSY;
     if (r) {
         e->refs = 1;
-        entry_unref(e);
+        mounts_entry_unref(e);
         pthread_mutex_unlock(&t->lock);
         return r;
     }
     e->id = t->next_id++;
-    e->next = t->list;
-    t->list = e;
-    t->count++;
+    mounts_entry_insert(t, e);
     pthread_mutex_unlock(&t->lock);
 
     struct mount *m = NULL;
-    r = mount_new(t->pool, q->w, &q->opts, on_gone, e, &m, ret_fd);
-    if (r) {
-        on_gone(e, NULL);
-    }
+    bool log = !q->snapshot && q->opts.transport != TRANSPORT_URING && holding_is(t->holding);
+    r = log ? workspace_log(q->w) : 0;
+    if (!r)
+        r = mount_new(t->pool, q->w, &q->opts, mounts_on_gone, e, &m, ret_fd);
+    if (r && log)
+        workspace_unlog(q->w);
+    if (r)
+        mounts_on_gone(e, NULL);
     pthread_mutex_lock(&t->lock);
-    if (!r && !e->gone) {
+    *ret_id = e->id;
+    bool there = !r && !e->gone;
+    if (there) {
         e->mount = m;
         e->dev = mount_dev(m);
         e->uring = mount_transport(m) == TRANSPORT_URING;
+        e->users++;                       /* on_gone waits, and drops it from the holder after */
     }
-    *ret_id = e->id;
-    entry_unref(e);
+    pthread_mutex_unlock(&t->lock);
+    bool held = there && mounts_hold_entry(t, e, q);
+    pthread_mutex_lock(&t->lock);
+    if (there) {
+        e->held = held;
+        e->users--;
+        pthread_cond_broadcast(&t->changed);
+    }
+    mounts_entry_unref(e);
     pthread_mutex_unlock(&t->lock);
     return r;
 }
@@ -226,8 +249,8 @@ static json_t *messages_json(struct mount *m)
 /* With t->lock: an entry in the list has its mount. */
 static json_t *entry_json(const struct mount_entry *e)
 {
-    return json_pack("{s:I,s:s,s:b,s:b,s:b,s:b,s:s,s:o,s:i,s:I,s:I,s:o}", "mount", (json_int_t)e->id, "object", e->object, "snapshot", e->snapshot,
-                     "read_only", e->ro, "attached", e->attached, "foreign", e->foreign,
+    return json_pack("{s:I,s:s,s:b,s:b,s:b,s:b,s:b,s:s,s:o,s:i,s:I,s:I,s:o}", "mount", (json_int_t)e->id, "object", e->object, "snapshot", e->snapshot,
+                     "read_only", e->ro, "attached", e->attached, "foreign", e->foreign, "protected", e->held && holding_is(e->table->holding),
                      "transport", e->uring ? "uring" : "classic",
                      "dir", e->dir ? snap_bytes(e->dir, strlen(e->dir)) : json_null(), "pid", (int)e->pid, "dev", (json_int_t)e->dev,
                      "since", (json_int_t)e->since, "messages", messages_json(e->mount));

@@ -11,8 +11,9 @@
 #include <jansson.h>
 #include "fs/fuse_mount.h"
 #include "fs/object.h"
+#include "snapshotd/holding.h"
 
-struct workspace;
+struct store; struct workspace;
 
 struct mount_entry {
     struct mount_entry *next;
@@ -21,6 +22,7 @@ struct mount_entry {
     struct mount *mount;
     char object[ID_MAX];                  /* id of the workspace or snapshot */
     bool snapshot, ro, uring;
+    bool held;                            /* it outlives this process */
     char *dir;                            /* as its client named it; NULL: never attached to a path we know */
     bool attached, foreign;               /* foreign: in another mount namespace than ours */
     pid_t pid;                            /* the client */
@@ -31,6 +33,7 @@ struct mount_entry {
 };
 
 struct mounts {
+    struct holding *holding;              /* set before the first mount; lives longer */
     pthread_mutex_t lock;                 /* guards the list and all entries; leaf */
     pthread_cond_t changed;
     struct mount_entry *list;
@@ -40,7 +43,7 @@ struct mounts {
     bool stopping;
 };
 
-void mounts_init(struct mounts *t);
+void mounts_init(struct mounts *t, struct holding *h);
 /* What a mount is of. w: referenced by the mount itself. */
 struct mount_request {
     struct workspace *w;
@@ -73,3 +76,9 @@ void mounts_flush_end(struct flushing *f);
 /* At the end: flushes, unmounts lazily, cuts what stays, waits for all, and ends the pool. False: some mount did not end in time (the pool
  * stays). */
 bool mounts_close(struct mounts *t, unsigned timeout_ms);
+/* --- mounts_adopt.c --- */
+/* Takes over the mounts of the daemon before, and serves them. What cannot be taken over ends: its programs see ENOTCONN. */
+struct adopted { unsigned count, failed; uint64_t open_ns, start_ns; };
+void mounts_adopt(struct mounts *t, struct store *s, struct adopted *ret);
+/* Before another daemon takes over: all mounts are held still for good, and all that was done is durable. */
+void mounts_rest(struct mounts *t);

@@ -15,16 +15,19 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/workspace.h"
 
+/* Asks the mount nothing: see base/errand.h. */
 static bool is_on(int fd, uint64_t dev)
 {
-    struct stat st;
-    return !fstat(fd, &st) && st.st_dev == dev;
+    struct statx sx;
+    return !statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx) && makedev(sx.stx_dev_major, sx.stx_dev_minor) == dev;
 }
 
+/* A place only: opening it would ask. */
 static int open_on(const char *path, uint64_t dev)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (fd >= 0 && is_on(fd, dev))
         return fd;
@@ -74,10 +77,9 @@ static int open_mount(const struct mount_entry *e, const int *fds, unsigned fd_c
 {
     int fd = -1;
 
-    /* Opened anew: what came may be a mere place (O_PATH), and a client's open flags are not ours. */
     for (unsigned i = 0; fd < 0 && i < fd_count; i++)
         if (is_on(fds[i], e->dev))
-            fd = openat(fds[i], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
     if (fd < 0 && e->dir)
         fd = open_on(e->dir, e->dev);
     return fd >= 0 ? fd : open_by_mountinfo(e->dev);
@@ -207,4 +209,24 @@ bool mounts_close(struct mounts *t, unsigned timeout_ms)
     fuse_pool_free(t->pool);
     t->pool = NULL;
     return true;
+}
+
+void mounts_rest(struct mounts *t)
+{
+    struct mount_entry *e;
+
+    pthread_mutex_lock(&t->lock);
+    t->stopping = true;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+    /* Twice: what takes long is done before anybody waits for it. */
+    for (unsigned pass = 0; pass < 2; pass++)
+        for (uint64_t below = UINT64_MAX; (e = next_entry(t, &below));) {
+            if (pass)
+                mount_hold(e->mount);     /* never released: what comes now is the next daemon's */
+            int r = e->snapshot ? 0 : workspace_commit(mount_workspace(e->mount));
+            if (r)
+                log_warn("mount=%llu object=%s commit err=%s", (unsigned long long)e->id, e->object, errno_name(r));
+            user_drop(t, e);
+        }
 }

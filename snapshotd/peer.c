@@ -28,6 +28,21 @@ void daemon_stop(struct daemon *d)
     eventfd_write(d->wake_fd, 1);
 }
 
+int daemon_again(struct daemon *d, const char *program)
+{
+    if (!holding_is(&d->holding))
+        return -EOPNOTSUPP;
+    pthread_mutex_lock(&d->lock);
+    if (!d->stopping) {
+        d->again = true;
+        snprintf(d->again_program, sizeof(d->again_program), "%s", program ? program : "");
+    }
+    d->stopping = true;
+    pthread_mutex_unlock(&d->lock);
+    eventfd_write(d->wake_fd, 1);
+    return 0;
+}
+
 bool daemon_stopping(struct daemon *d)
 {
     pthread_mutex_lock(&d->lock);

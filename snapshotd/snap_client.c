@@ -15,8 +15,7 @@
 
 struct snap_client {
     int sock;
-    bool attached;        /* verb mount: what the attach function said */
-    int attach_err;
+    bool unsent;          /* the last request found the connection broken */
 };
 
 static int fail(struct snap_error *e, int err, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -64,6 +63,23 @@ bool snap_alive(const struct snap_client *c)
     return poll(&p, 1, 0) == 0;
 }
 
+bool snap_unsent(const struct snap_client *c)
+{
+    return c->unsent;
+}
+
+bool snap_repeatable(const json_t *req)
+{
+    static const char *const verbs[] = { "ping", "list", "show", "log", "mounts", "wait_gone", "stats", "gc", "fsck", "scrub", "label", "auto", "tree" };
+    const char *v = json_string_value(json_object_get(req, "verb"));
+
+    for (size_t i = 0; v && i < sizeof(verbs) / sizeof(verbs[0]); i++)
+        if (!strcmp(v, verbs[i]))
+            return true;
+    /* It answers with the snapshot that the first try took, unless something was changed since: then one more is no harm. */
+    return v && !strcmp(v, "snapshot") && json_is_true(json_object_get(req, "if_changed"));
+}
+
 void snap_cut(struct snap_client *c)
 {
     if (c)
@@ -91,10 +107,11 @@ int snap_request(struct snap_client *c, json_t *req, const int *fds, unsigned fd
         return fail(ret_err, -EINVAL, "invalid_request", "a name or text is not UTF-8 (or there is no memory for the request)");
     int r = snap_send(c->sock, req, fds, fd_count);
     json_decref(req);
+    c->unsent = r == -EPIPE || r == -ECONNRESET;
     if (r == -EMSGSIZE)
         return fail(ret_err, r, "too_big", "the request is larger than %d bytes", SNAP_FRAME_MAX);
     /* A daemon that refuses a connection (busy) says so and closes: its word is still to be read. */
-    if (r == -EPIPE || r == -ECONNRESET)
+    if (c->unsent)
         return 0;
     return r ? broken(ret_err, r) : 0;
 }

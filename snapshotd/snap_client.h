@@ -13,6 +13,10 @@ int snap_connect(const char *store, struct snap_client **ret);
 int snap_adopt(int sock, struct snap_client **ret);
 /* Is the daemon still at the other end? False as soon as it closed (also when it said why: that can still be read). */
 bool snap_alive(const struct snap_client *c);
+/* A call that broke: it never reached the daemon, so that it may be made again on another connection, whatever it does. */
+bool snap_unsent(const struct snap_client *c);
+/* A request that only tells something, or does the same when it is done twice: if the connection breaks it may be made again. */
+bool snap_repeatable(const json_t *req);
 /* From any thread: a call under way on it ends with an error, and so do later ones. NULL is fine. */
 void snap_cut(struct snap_client *c);
 void snap_close(struct snap_client *c);                /* NULL is fine */

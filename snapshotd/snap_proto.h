@@ -14,7 +14,7 @@
  * to read or write.
  *
  * Verbs and their fields ([] may be left out; OBJECT: name or id of a workspace, id of a snapshot, WS@NAME). Unknown fields are errors.
- *   ping [stay: no end when idle] | shutdown (answered when all is closed) | list [all: the template too] | show object [sizes] | log object [graph]
+ *   ping [stay: no end when idle] | shutdown (answered when all is closed) | upgrade [program] (answered at once: another daemon takes over, mounts stay) | list [all: the template too] | show object [sizes] | log object [graph]
  *   create name [from kind (root, bare; root without from, and from "host": the built-in template) quota_bytes quota_inodes labels] | rm objects [with_snapshots] | rename object name | label object [set remove]
  *   mount object [dir options{ro suid dev noexec allow_other transport uid_base snapdir}] | mounts [object] | wait_gone mount [timeout_s]
  *   snapshot object [name message labels cause if_changed] | fork source name [count] | restore object to [paths], or object undo (to the state before the last whole restore or merge) | auto object policy (keep.h, or "off") | diff a b [paths times content_max]

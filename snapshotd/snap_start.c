@@ -116,3 +116,13 @@ int snap_start(const char *program, const char *store, bool create, unsigned idl
     r = snap_connect(store, ret);
     return r ? fail(ret_err, r, "not_started", "snapshotd started, and ended at once", strerror(-r)) : 0;
 }
+
+int snap_program_id(const char *path, char ret[PROGRAM_ID])
+{
+    struct stat st;
+
+    if (stat(path, &st))
+        return -errno;
+    snprintf(ret, PROGRAM_ID, "%llu.%lld.%lld.%09ld", (unsigned long long)st.st_ino, (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    return 0;
+}

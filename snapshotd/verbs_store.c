@@ -11,9 +11,10 @@
 #include "base/clock.h"
 #include "fs/store.h"
 #include "snapshotd/call.h"
+#include "snapshotd/snap_start.h"
 
 const struct verb verbs[] = {
-    { "ping", verb_ping, 0 }, { "shutdown", verb_shutdown, 0 }, { "list", verb_list, 0 }, { "show", verb_show, 0 }, { "log", verb_log, 0 },
+    { "ping", verb_ping, 0 }, { "shutdown", verb_shutdown, 0 }, { "upgrade", verb_upgrade, 0 }, { "list", verb_list, 0 }, { "show", verb_show, 0 }, { "log", verb_log, 0 },
     { "create", verb_do_create, 1 }, { "rm", verb_do_rm, 0 }, { "rename", verb_do_rename, 0 }, { "label", verb_do_label, 0 },
     { "mount", verb_do_mount, 0 }, { "mounts", verb_mounts, 0 }, { "wait_gone", verb_wait_gone, 0 },
     { "snapshot", verb_do_snapshot, 1 }, { "fork", verb_do_fork, 1 }, { "restore", verb_do_restore, 1 }, { "auto", verb_do_auto, 0 }, { "journal", verb_do_journal, 0 }, { "merge", verb_do_merge, SNAP_FDS_MAX }, { "diff", verb_do_diff, 2 },
@@ -33,9 +34,13 @@ const struct verb *verb_find(const char *name)
 
 int verb_ping(struct call *c)
 {
+    const struct holding *h = &c->d->holding;
+    char program[PROGRAM_ID];
     int stay = 0;
 
     int r = call_args(c, ",s?b", "stay", &stay);
+    if (!r)
+        r = snap_program_id("/proc/self/exe", program);
     if (r)
         return r;
     if (stay) {
@@ -43,10 +48,31 @@ int verb_ping(struct call *c)
         c->d->stay = true;
         pthread_mutex_unlock(&c->d->lock);
     }
-    c->result = json_pack("{s:s,s:i,s:s,s:s,s:f,s:i}", "version", COPPICE_VERSION, "pid", (int)getpid(), "store", c->d->store_dir,
-                          "instance", c->store->instance, "uptime_s", (double)(clock_mono_ns() - c->d->started_ns) / 1e9,
-                          "mounts", (int)mounts_count(&c->d->mounts));
+    c->result = json_pack("{s:s,s:s,s:i,s:s,s:s,s:f,s:i,s:o,s:i,s:f}", "version", COPPICE_VERSION, "program", program, "pid", (int)getpid(), "store",
+                          c->d->store_dir, "instance", c->store->instance, "uptime_s", (double)(clock_mono_ns() - c->d->started_ns) / 1e9, "mounts",
+                          (int)mounts_count(&c->d->mounts), "holder", holding_is(h) ? json_integer(h->holder) : json_null(), "restarts", (int)h->restarts,
+                          "pause_ms", (double)h->pause_ns / 1e6);
     return 0;
+}
+
+/* Answered before it begins: who asked connects again, waits in the listening queue, and is answered by the other daemon. */
+int verb_upgrade(struct call *c)
+{
+    const char *program = NULL;
+
+    int r = call_args(c, ",s?s", "program", &program);
+    if (!r && program && program[0] != '/')
+        r = call_bad(c, "program is an absolute path");
+    if (!r && program && access(program, X_OK))
+        r = call_fail(c, -errno, "invalid_request", "cannot run %s: %s", program, strerror(errno));
+    if (!r && !holding_is(&c->d->holding))
+        r = call_fail(c, -EOPNOTSUPP, "unsupported", "snapshotd runs without its holder, so its mounts would end; `coppice down` and `coppice up` start another one");
+    if (r)
+        return r;
+    json_t *ok = json_pack("{s:{}}", "ok");
+    r = call_send(c, ok, NULL, 0);
+    c->sock_taken = true;                 /* it is answered; the connection ends */
+    return r ? r : daemon_again(c->d, program);
 }
 
 /* The answer comes from main() when all is closed: then the caller knows that the store is free. */

@@ -25,6 +25,7 @@
 
 #include "base/cleanup.h"
 #include "tools/args.h"
+#include "tools/doctor.h"
 #include "tools/text.h"
 
 enum state { GOOD, LESS, MISSING };       /* LESS: it works, but something costs more; MISSING: something does not work */
@@ -129,9 +130,12 @@ static void check_uring(struct doctor *d)
 static void check_fuse_features(struct doctor *d, unsigned version)
 {
     check_uring(d);
-    say(d, "fuse resend", version >= 6009 ? GOOD : LESS,
-        "mounts cannot survive a restart of the daemon (a later version of coppice will use it)", "NOTIFY_RESEND %s",
-        version >= 6009 ? "is there (by version)" : "comes with Linux 6.9");
+    int r = doctor_resend();
+    say(d, "fuse resend", r == 1 || (r < 0 && version >= 6009) ? GOOD : LESS,
+        "mounts end when snapshotd is killed, upgraded or ends by an error: programs in them see ENOTCONN (none hangs), what was not synced for up to 5 s is lost; "
+        "`umount` and `mount` work again then",
+        r < 0 ? "NOTIFY_RESEND %s (by version: %s)" : "NOTIFY_RESEND %s%s", r == 1 || (r < 0 && version >= 6009) ? "is there" : "comes with Linux 6.9",
+        r < 0 ? strerror(-r) : r == 1 ? "; mounts outlive snapshotd" : "");
 }
 
 /* One clone with all of them, as a sandbox is made. */

@@ -1,9 +1,11 @@
 /* up, down, status: the daemons themselves. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "snapshotd/snap_start.h"
 #include "tools/args.h"
 #include "tools/table.h"
 #include "tools/text.h"
@@ -65,6 +67,30 @@ static void print_how(struct tool *t)
            listen, t->store, t->store, listen);
 }
 
+/* A daemon of another program than ours runs: ours takes over, and mounts stay. *ans: its answer to ping, replaced. 0 or exit status. */
+static int upgrade(struct tool *t, json_t **ans)
+{
+    _cleanup_free_ char *program = tool_program("snapshotd/snapshotd", "snapshotd"), *path = program ? realpath(program, NULL) : NULL;
+    char id[PROGRAM_ID];
+
+    if (!path || snap_program_id(path, id) || !strcmp(id, field_str(*ans, "program")))
+        return 0;
+    if (!field_int(*ans, "holder")) {
+        fprintf(stderr, "coppice: another version of snapshotd runs; `coppice down` and `coppice up` start this one (its mounts end then)\n");
+        return 0;
+    }
+    json_decref(*ans);
+    *ans = NULL;
+    int r = tool_call(t, json_pack("{s:s,s:s}", "verb", "upgrade", "program", path), ans);
+    tool_close(t);
+    if (r)
+        return r;
+    json_decref(*ans);
+    *ans = NULL;
+    r = tool_open(t, NEED_STORE);
+    return r ? r : tool_call(t, json_pack("{s:s,s:b}", "verb", "ping", "stay", 1), ans);
+}
+
 int cmd_up(struct tool *t, int argc, char **argv)
 {
     struct runner_start how = { 0 };
@@ -91,6 +117,8 @@ int cmd_up(struct tool *t, int argc, char **argv)
     /* One that a verb started for itself would end when idle: now it is to stay. */
     if (!r)
         r = tool_call(t, json_pack("{s:s,s:b}", "verb", "ping", "stay", 1), &ans);
+    if (!r)
+        r = upgrade(t, &ans);
     if (r)
         return r;
     if (!store_only)
@@ -176,6 +204,28 @@ static void print_runner(const struct tool *t, const json_t *runner)
         printf("  %-10s %lld\n", key, (long long)json_integer_value(n));
 }
 
+/* Whether mounts outlive the daemon. */
+static void print_holder(const json_t *s, const json_t *list)
+{
+    unsigned mortal = 0;
+    const json_t *m;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)list, i, m)
+        mortal += !field_bool(m, "protected");
+    if (!field_int(s, "holder")) {
+        printf("  no holder: mounts end with it\n");
+        return;
+    }
+    printf("  holder: pid %lld", (long long)field_int(s, "holder"));
+    if (field_int(s, "restarts"))
+        printf(", %lld restart%s, the last with a pause of %.0f ms", (long long)field_int(s, "restarts"), field_int(s, "restarts") == 1 ? "" : "s",
+               json_number_value(json_object_get(s, "pause_ms")));
+    if (mortal)
+        printf("; %u mount%s would not outlive snapshotd (see `coppice doctor`)", mortal, mortal == 1 ? "" : "s");
+    printf("\n");
+}
+
 static void print_status(const json_t *s)
 {
     static const char *const headers[] = { "OBJECT", "MODE", "SINCE", "DIRECTORY", NULL };
@@ -185,6 +235,7 @@ static void print_status(const json_t *s)
 
     printf("snapshotd %s runs for %s: pid %lld, up %.0f s, %zu mounted\n", field_str(s, "version"), field_str(s, "store"),
            (long long)field_int(s, "pid"), json_number_value(json_object_get(s, "uptime_s")), json_array_size(list));
+    print_holder(s, list);
     if (!json_array_size(list))
         return;
     struct table *tab = table_new(headers, 0);

@@ -45,10 +45,28 @@ static int show_progress(void *arg, struct snap_client *c, const char *kind, jso
     return 0;
 }
 
-/* Without words about the error. */
+/* The daemon went away in a call that may be made again: is there one now? */
+static bool reopened(struct tool *t, const json_t *req, int r)
+{
+    bool ending = r == -EREMOTEIO && !strcmp(t->error.code, "stopping");
+
+    if (!ending && (r == -EREMOTEIO || !(snap_unsent(t->client) || snap_repeatable(req))))
+        return false;
+    struct snap_error first = t->error;
+    tool_close(t);
+    bool again = !tool_open(t, NEED_STORE);
+    t->error = first;
+    return again;
+}
+
+/* Without words about the error. Steals req. */
 static int call_quiet(struct tool *t, json_t *req, const int *fds, unsigned fd_count, json_t **ret)
 {
-    int r = snap_collect(t->client, req, fds, fd_count, show_progress, NULL, ret, &t->error);
+    int r = snap_collect(t->client, json_incref(req), fds, fd_count, show_progress, NULL, ret, &t->error);
+
+    for (int tries = 0; r && tries < 3 && reopened(t, req, r); tries++)
+        r = snap_collect(t->client, json_incref(req), fds, fd_count, show_progress, NULL, ret, &t->error);
+    json_decref(req);
     progress_clear();
     return r;
 }

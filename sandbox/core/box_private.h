@@ -32,6 +32,7 @@ struct box_private {
     /* the present run */
     bool alive;                           /* the launcher has it */
     bool gone;                            /* LAUNCH_GONE came while something else was under way */
+    bool unserved;                        /* ran when snapshotd died, and it is not known yet whether its mount outlived that */
     bool synced;                          /* the agent said SYNCED (after adoption of a frozen box: not yet) */
     int32_t pid;
     uint32_t uid_base;

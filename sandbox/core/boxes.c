@@ -2,10 +2,14 @@
 #include "sandbox/core/box_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "sandbox/keeper.h"
 
 enum { SWEEP_S = 60 };
 
@@ -215,20 +219,62 @@ struct boxes *boxes_new(struct sandboxd *sd)
     return bs;
 }
 
+/* --- snapshotd died --- */
+
+static bool box_runs(const struct box *b)
+{
+    return b->state == BOX_RUNNING || b->state == BOX_FROZEN;
+}
+
+/* What is starting or ending meets it by itself. */
+static void unserved_one(void *arg, struct box *b)
+{
+    b->p->unserved |= box_runs(b);
+}
+
+static void on_ended(void *arg)
+{
+    struct sandboxd *sd = arg;
+    boxes_each(sd->boxes, unserved_one, NULL);
+}
+
+/* The number of the file system that a descriptor is in, without asking its server, which may be away. */
+static int64_t device_of(int fd)
+{
+    struct statx x;
+
+    return fd >= 0 && !statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &x) ? (int64_t)makedev(x.stx_dev_major, x.stx_dev_minor) : -1;
+}
+
+static bool is_served(json_t *mounts, int64_t dev)
+{
+    json_t *m;
+    size_t i;
+
+    json_array_foreach(mounts, i, m)
+        if (json_integer_value(json_object_get(m, "dev")) == dev)
+            return true;
+    return false;
+}
+
 static void lost_one(void *arg, struct box *b)
 {
+    bool lost = b->p->unserved && box_runs(b) && !is_served(arg, device_of(b->dir_fd));
     struct fault f;
 
-    if (b->state != BOX_RUNNING && b->state != BOX_FROZEN)
-        return;                           /* what is under way meets it by itself */
+    b->p->unserved = false;
+    if (!lost)
+        return;
     fault_set(&f, "agent_lost", "the store's daemon (snapshotd) ended, and the file system of the sandbox with it; ask again: it starts from its last commit");
     g_strlcpy(b->p->error, f.text, sizeof(b->p->error));
     b->p->changing = true;
     box_unwind(b, &(struct unwind_how){ .fault = NULL });
 }
 
-void boxes_stock_lost(void *arg)
+static void on_served(void *arg, json_t *mounts)
 {
     struct sandboxd *sd = arg;
-    boxes_each(sd->boxes, lost_one, NULL);
+    boxes_each(sd->boxes, lost_one, mounts);
 }
+
+const struct keeper_events boxes_keeper_events = { on_ended, on_served };

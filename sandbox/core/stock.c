@@ -11,8 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <glib-unix.h>
-
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "sandbox/launch_client.h"
@@ -31,13 +29,13 @@ struct job {
     void *arg;
 };
 /* A thread's wish for a socket. fd: >= 0, -errno, or FD_WAITING. */
-enum { FD_WAITING = -4096 };
+enum { FD_WAITING = -4096, TRIES_MAX = 300, BROKEN_MAX = 4, MOUNT_GOES_US = 10000 };
 struct wish { struct stock *s; int fd; unsigned refs; };
 struct worker { struct stock *s; GThread *thread; struct snap_client *client; };
 
 struct stock {
     struct sandboxd *sd;
-    GMutex lock;                          /* guards all below but what is said to be the main loop's */
+    GMutex lock;                          /* guards all below */
     GCond changed;
     struct job *first, **last;
     unsigned waiting, idle, count, size;
@@ -46,12 +44,6 @@ struct stock {
     unsigned refs;                        /* of the main loop's posts that are on their way, and the owner */
     int (*connect)(void *arg);
     void *connect_arg;
-    /* the main loop's */
-    void (*lost)(void *arg);
-    void *lost_arg;
-    guint keeper_source, keeper_timer;
-    int keeper_fd;
-    bool keeper_asked;
 };
 
 static void stock_unref(struct stock *s)
@@ -199,18 +191,6 @@ static int keep_mount(void *arg, int mount_fd)
     return j->mount_fd < 0 ? -errno : 0;
 }
 
-/* Only tells: it may be said twice. */
-static bool repeatable(const struct job *j)
-{
-    static const char *const verbs[] = { "ping", "list", "show", "log", "mounts", "wait_gone", "stats" };
-    const char *v = j->req ? json_string_value(json_object_get(j->req, "verb")) : NULL;
-
-    for (size_t i = 0; v && i < G_N_ELEMENTS(verbs); i++)
-        if (!strcmp(v, verbs[i]))
-            return true;
-    return false;
-}
-
 static int job_try(struct worker *w, struct job *j, struct snap_error *e)
 {
     if (j->object)
@@ -218,32 +198,79 @@ static int job_try(struct worker *w, struct job *j, struct snap_error *e)
     return snap_collect(w->client, json_incref(j->req), j->fds, j->fd_count, NULL, NULL, &j->result, e);
 }
 
-static void job_run(struct worker *w, struct job *j)
+/* What a broken try had done already: the removal of one object, which is not there any more. */
+static bool job_was_done(struct job *j, const struct snap_error *e)
+{
+    const char *v = j->req ? json_string_value(json_object_get(j->req, "verb")) : NULL;
+    json_t *objects = json_object_get(j->req, "objects");
+
+    if (!v || strcmp(v, "rm") || json_array_size(objects) != 1 || strcmp(e->code, "not_found"))
+        return false;
+    j->result = json_pack("{s:O}", "removed", objects);
+    return j->result;
+}
+
+/* May a try that ended so be followed by another? A daemon that is ending, or whose connection was broken before the request was sent, has not begun. */
+static bool job_again(const struct worker *w, const struct job *j, int r, const struct snap_error *e)
+{
+    bool removal = json_array_size(json_object_get(j->req, "objects")) == 1;
+
+    if (r == -EREMOTEIO)
+        return !strcmp(e->code, "stopping");
+    return snap_unsent(w->client) || j->object || removal || snap_repeatable(j->req);
+}
+
+static void job_drop_mount(struct job *j)
+{
+    close_p(&j->mount_fd);
+    j->mount_fd = -1;
+}
+
+static void job_cut(struct worker *w, struct job *j)
+{
+    job_drop_mount(j);
+    g_mutex_lock(&w->s->lock);
+    snap_close(w->client);
+    w->client = NULL;
+    g_mutex_unlock(&w->s->lock);
+}
+
+/* One try. 1: another may follow. *broke: how many ended with their connection; a request that the daemon dies of must not be made for ever. */
+static int job_once(struct worker *w, struct job *j, unsigned *broke)
 {
     struct snap_error e = { 0 };
-    int r, tries = 0;
+    int r = worker_connect(w);
 
-    do {
-        r = worker_connect(w);
-        if (r) {
-            fault_set(&j->fault, "unavailable", "the store's daemon (snapshotd) cannot be reached: %s; the launcher's log says more", strerror(-r));
-            return;
-        }
-        r = job_try(w, j, &e);
-        if (!r)
-            return;
-        if (r != -EREMOTEIO) {
-            g_mutex_lock(&w->s->lock);
-            snap_close(w->client);
-            w->client = NULL;
-            g_mutex_unlock(&w->s->lock);
-        }
-    } while (r != -EREMOTEIO && tries++ == 0 && repeatable(j));
-    if (j->mount_fd >= 0) {
-        close(j->mount_fd);
-        j->mount_fd = -1;
+    if (r) {
+        fault_set(&j->fault, "unavailable", "the store's daemon (snapshotd) cannot be reached: %s; the launcher's log says more", strerror(-r));
+        return r;
     }
+    r = job_try(w, j, &e);
+    if (!r || (*broke && job_was_done(j, &e)))
+        return 0;
     job_fault(j, &e);
+    /* The mount of a try that broke goes when its descriptors are closed, ours and those of the daemon that died. */
+    if (*broke && j->object && !strcmp(e.code, "busy")) {
+        g_usleep(MOUNT_GOES_US);
+        return 1;
+    }
+    bool again = job_again(w, j, r, &e);
+    if (r == -EREMOTEIO && !again)
+        return r;
+    if (!again)
+        fault_set(&j->fault, "unavailable", "the store's daemon (snapshotd) was restarted while this was being done: it may be done or not; look, and try again");
+    job_cut(w, j);
+    return again && ++*broke < BROKEN_MAX ? 1 : r;
+}
+
+static void job_run(struct worker *w, struct job *j)
+{
+    unsigned broke = 0;
+
+    for (unsigned tries = 0; tries < TRIES_MAX && job_once(w, j, &broke) == 1; tries++)
+        ;
+    if (!j->result)
+        job_drop_mount(j);
 }
 
 static gboolean job_done(gpointer arg)
@@ -342,58 +369,7 @@ void stock_mount(struct stock *s, const char *object, json_t *options, stock_fn 
     job_add(s, j, fn, arg);
 }
 
-static void keeper_ask(struct stock *s);
-
-static gboolean keeper_again(gpointer arg)
-{
-    struct stock *s = arg;
-
-    s->keeper_timer = 0;
-    keeper_ask(s);
-    return G_SOURCE_REMOVE;
-}
-
-static gboolean keeper_ended(gint fd, GIOCondition cond, gpointer arg)
-{
-    struct stock *s = arg;
-
-    s->keeper_source = 0;
-    close(TAKE_FD(s->keeper_fd));
-    log_warn("snapshotd went away");
-    s->keeper_timer = g_timeout_add(100, keeper_again, s);
-    s->lost(s->lost_arg);
-    return G_SOURCE_REMOVE;
-}
-
-static void keeper_answer(void *arg, const struct launch_packet *p, int *fds, unsigned fd_count)
-{
-    struct stock *s = arg;
-
-    s->keeper_asked = false;
-    if (!s->quitting && p->op == LAUNCH_OK && fd_count) {
-        s->keeper_fd = TAKE_FD(fds[0]);
-        s->keeper_source = g_unix_fd_add(s->keeper_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, keeper_ended, s);
-    } else if (!s->quitting) {
-        log_warn("step=store err=%s launcher=%s", errno_name(p->err), p->text);
-        s->keeper_timer = g_timeout_add(2000, keeper_again, s);
-    }
-    for (unsigned i = 0; i < fd_count; i++)
-        close_p(&fds[i]);
-    stock_unref(s);
-}
-
-static void keeper_ask(struct stock *s)
-{
-    struct launch_packet p = { .op = LAUNCH_STORE };
-
-    g_mutex_lock(&s->lock);
-    s->refs++;
-    g_mutex_unlock(&s->lock);
-    s->keeper_asked = true;
-    launcher_ask(s->sd->launcher, &p, NULL, 0, keeper_answer, s);
-}
-
-struct stock *stock_new(struct sandboxd *sd, unsigned threads, void (*lost)(void *arg), void *arg)
+struct stock *stock_new(struct sandboxd *sd, unsigned threads)
 {
     struct stock *s = g_new0(struct stock, 1);
 
@@ -404,11 +380,6 @@ struct stock *stock_new(struct sandboxd *sd, unsigned threads, void (*lost)(void
     s->size = threads;
     s->workers = g_new0(struct worker, threads);
     s->refs = 1;
-    s->lost = lost;
-    s->lost_arg = arg;
-    s->keeper_fd = -1;
-    if (sd && sd->launcher)
-        keeper_ask(s);
     return s;
 }
 
@@ -438,10 +409,5 @@ void stock_free(struct stock *s)
         s->first = j->next;
         job_free(j);
     }
-    if (s->keeper_source)
-        g_source_remove(s->keeper_source);
-    if (s->keeper_timer)
-        g_source_remove(s->keeper_timer);
-    close_p(&s->keeper_fd);
     stock_unref(s);
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <glib-unix.h>
@@ -22,7 +23,7 @@
 #include "snapshotd/snap_proto.h"
 
 /* A mount is a directory descriptor; when the last copy of it that the box holds is closed cannot be seen, so its end is what the box says to wait_gone. */
-static struct { int control, agent, agent_copy; guint source, agent_source; char dir[256]; } f = { -1, -1, -1, 0, 0, "" };
+static struct { int control, agent, agent_copy, store; guint source, agent_source; char dir[256]; } f = { -1, -1, -1, -1, 0, 0, "" };
 
 static bool step_fails(struct world *w)
 {
@@ -58,6 +59,11 @@ static json_t *answer_to(struct world *w, const json_t *req, const char *verb)
         w->roots++;
         return json_pack("{s:s,s:O,s:s}", "id", ROOT_ID, "name", json_object_get(req, "name"), "kind", "root");
     }
+    if (!strcmp(verb, "mounts") && !object) {
+        struct stat st;
+        assert_int_equal(stat(f.dir, &st), 0);
+        return w->served ? json_pack("{s:[{s:i,s:I}]}", "mounts", "mount", 7, "dev", (json_int_t)st.st_dev) : json_pack("{s:[]}", "mounts");
+    }
     if (!strcmp(verb, "mounts")) {
         int id = mount_of(object);
         return w->mounts & id ? json_pack("{s:[{s:i,s:s}]}", "mounts", "mount", id, "object", object) : json_pack("{s:[]}", "mounts");
@@ -79,6 +85,15 @@ static bool is_missing(struct world *w, const json_t *req, const char *verb)
     return false;
 }
 
+/* Is this request one after which, or before which, the connection ends? */
+static bool is_cut(struct world *w, bool before)
+{
+    if (w->cut_before != before || w->cuts <= 0)
+        return false;
+    w->cuts--;
+    return true;
+}
+
 static void serve(struct world *w, int sock)
 {
     int fds[SNAP_FDS_MAX];
@@ -91,6 +106,11 @@ static void serve(struct world *w, int sock)
         bool fails = !teardown && step_fails(w);
         while (n)
             close(fds[--n]);
+        if (is_cut(w, true)) {
+            json_decref(req);
+            break;
+        }
+        w->asked++;
         if (fails || is_missing(w, req, verb)) {
             a = json_pack("{s:{s:s,s:s}}", "error", "code", fails ? "io_error" : "not_found", "message", "made to fail");
         } else if (!strcmp(verb, "mount")) {
@@ -106,9 +126,13 @@ static void serve(struct world *w, int sock)
         } else {
             a = json_pack("{s:o}", "ok", answer_to(w, req, verb));
         }
-        snap_send(sock, a, NULL, 0);
+        bool cut = is_cut(w, false);
+        if (!cut)
+            snap_send(sock, a, NULL, 0);
         json_decref(a);
         json_decref(req);
+        if (cut)
+            break;
     }
     close(sock);
 }
@@ -133,6 +157,24 @@ static int connect_store(void *arg)
     *s = (struct server){ arg, p[1] };
     g_thread_unref(g_thread_new("fake-snapshotd", server_main, s));
     return p[0];
+}
+
+/* The keeper's: nothing is ever said on it. */
+static int connect_keeper(void)
+{
+    int p[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p), 0);
+    close_p(&f.store);
+    f.store = p[1];
+    return p[0];
+}
+
+void world_store_dies(struct world *w)
+{
+    (void)w;
+    close_p(&f.store);
+    f.store = -1;
 }
 
 /* --- agents --- */
@@ -243,7 +285,7 @@ static void handle(struct world *w, const struct launch_packet *q)
         return;
     }
     switch (q->op) {
-    case LAUNCH_STORE: fd = connect_store(w); break;
+    case LAUNCH_STORE: fd = connect_keeper(); break;
     case LAUNCH_PREPARE: w->husks++; a.slot = 3; a.value[0] = 0x40000000; break;
     case LAUNCH_ABANDON: w->husks--; break;
     case LAUNCH_START: start(w, q, &a); return;
@@ -289,12 +331,6 @@ static gboolean control_readable(gint fd, GIOCondition cond, gpointer arg)
 
 /* --- the world --- */
 
-static void lost(void *arg)
-{
-    struct world *w = arg;
-    w->store_dropped++;
-}
-
 static void adopted(void *arg, int err)
 {
     assert_int_equal(err, 0);
@@ -315,7 +351,7 @@ struct world *world_new(const char *dir)
     w->sd.dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     w->sd.loop = g_main_loop_new(NULL, FALSE);
     w->sd.launcher = launcher_new(&w->sd, p[0], boxes_launcher_event, &w->sd);
-    w->sd.stock = stock_new(&w->sd, 2, lost, w);
+    w->sd.stock = stock_new(&w->sd, 2);
     stock_set_connect(w->sd.stock, connect_store, w);
     w->sd.boxes = boxes_new(&w->sd);
     boxes_adopt(w->sd.boxes, adopted, &ready);
@@ -329,6 +365,7 @@ void world_free(struct world *w)
     stock_free(w->sd.stock);
     launcher_free(w->sd.launcher);
     agent_end();
+    world_store_dies(w);
     if (f.source)
         g_source_remove(f.source);
     f.source = 0;

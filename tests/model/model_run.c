@@ -23,6 +23,7 @@ static double now_s(void) {
 }
 
 static char now_running[700];
+static volatile sig_atomic_t stopped;     /* by SIGTERM: the time is over, after one more whole comparison */
 
 /* Where this process and its child stand: by gdb if there is one, else what the kernel says. */
 static const char where[] = "for p in $0 $(cat /proc/$0/task/*/children); do echo \"# process $p\"; "
@@ -109,7 +110,9 @@ static int fail(const struct model_target *t, uint64_t seed, unsigned count, str
     op_print(&l->v[l->n - 1], line, sizeof line);
     printf("not ok: seed %llu, operation %zu of %u, %s: %s\n", (unsigned long long)seed, l->n, count, line, why);
     fflush(stdout);
-    if (replay(t, l, w, sizeof w) == 1) {
+    if (t->once) {
+        printf("# the last operations were\n");
+    } else if (replay(t, l, w, sizeof w) == 1) {
         snprintf(why, sizeof why, "%s", w);
         minimise(t, l, why, sizeof why);
         printf("# minimal list (%zu operations): %s\n", l->n, why);
@@ -133,7 +136,7 @@ int model_run(const struct model_target *t, uint64_t seed, unsigned count, struc
     const char *w = NULL;
     if (!ctx) return 2;
     res->runs++;
-    while (l.n < count && !w) {
+    while (l.n < count && !w && !stopped) {
         l.v[l.n] = op_random(&r, m, t->caps);
         if (getenv("MODEL_TRACE")) {
             char line[600];
@@ -142,7 +145,7 @@ int model_run(const struct model_target *t, uint64_t seed, unsigned count, struc
         }
         w = step(t, m, ctx, &l.v[l.n++], start_s);
         res->ops++;
-        if (!w && (l.n % t->check_every == 0 || l.n == count)) w = check_all(m, t->ops, ctx, start_s);
+        if (!w && (l.n % t->check_every == 0 || l.n == count || stopped)) w = check_all(m, t->ops, ctx, start_s);
     }
     char why[700] = "";
     if (w) snprintf(why, sizeof why, "%s", w);
@@ -159,9 +162,15 @@ int model_run(const struct model_target *t, uint64_t seed, unsigned count, struc
     return result;
 }
 
+static void stop(int sig) {
+    (void)sig;
+    stopped = 1;
+}
+
 int model_main(const struct model_target *t, const char *name, int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGALRM, hung);
+    signal(SIGTERM, stop);
     double seconds = argc > 1 ? atof(argv[1]) : 45, end = now_s() + seconds;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : test_seed();
     unsigned count = argc > 3 ? (unsigned)atoi(argv[3]) : 0;
@@ -174,7 +183,7 @@ int model_main(const struct model_target *t, const char *name, int argc, char **
         if (r == 2) { printf("not ok: could not run\n"); return 1; }
         failed += r;
         seed++;
-    } while (now_s() < end && !failed);
+    } while (now_s() < end && !failed && !stopped);
     printf("%s: %lu runs, %lu operations, %d failed\n", name, res.runs, res.ops, failed);
     return failed != 0;
 }

@@ -10,6 +10,7 @@ struct model_target {
     void (*close)(void *self, void *ctx);
     void *self;
     unsigned check_every;                 /* operations between comparisons of whole trees */
+    bool once;                            /* what happens depends on others too: a failing list is printed, not run again and cut */
 };
 struct model_result { unsigned long runs, ops; };
 /* One run of count operations. 0; 1: failed (printed with seed and minimal list); 2: could not run. */

@@ -54,13 +54,20 @@ int target_ws_get(struct target_ws *t, unsigned at, struct workspace **ret) {
     return 0;
 }
 
+/* The last handle of an inode gives all of its lookups back. */
+static void let_go(struct target_ws *t, unsigned h) {
+    struct target_handle *x = &t->h[h], *other = NULL;
+    for (unsigned i = 0; i < HANDLES; i++)
+        if (i != h && t->h[i].w == x->w && t->h[i].ino == x->ino) other = &t->h[i];
+    if (other) other->lookups += x->lookups;
+    else ws_forget(x->w, x->ino, x->lookups);
+    x->w = NULL;
+}
+
 /* -EIO: what was done since the last commit could not be written. */
 static int close_all(struct target_ws *t) {
     for (unsigned h = 0; h < HANDLES; h++)
-        if (t->h[h].w) {
-            ws_forget(t->h[h].w, t->h[h].ino, 1);
-            t->h[h].w = NULL;
-        }
+        if (t->h[h].w) let_go(t, h);
     for (unsigned i = 0; i < PLACES; i++) close_place(t, i);
     bool lost = t->s->lost;
     store_close(t->s);
@@ -470,6 +477,7 @@ static int t_readdir(void *c, unsigned at, const char *path, unsigned step, read
 static void hold(struct target_ws *t, unsigned h, unsigned at, struct workspace *w, uint64_t ino) {
     t->h[h].w = w;
     t->h[h].ino = ino;
+    t->h[h].lookups = 1;
     t->h[h].at = at;
     t->h[h].linkable = false;
 }
@@ -519,8 +527,7 @@ static int t_tmpfile(void *c, unsigned at, const char *dir, unsigned h, uint32_t
 static int t_close(void *c, unsigned h) {
     struct target_ws *t = c;
     if (!t->h[h].w) return -EBADF;
-    ws_forget(t->h[h].w, t->h[h].ino, 1);
-    t->h[h].w = NULL;
+    let_go(t, h);
     return 0;
 }
 

@@ -10,7 +10,7 @@ struct target_ws {
     struct store *s;
     struct workspace *ws[PLACES];         /* opened on demand */
     char id[PLACES][ID_MAX];              /* "" = place not in use */
-    struct { struct workspace *w; uint64_t ino; unsigned at; bool linkable; } h[HANDLES];
+    struct target_handle { struct workspace *w; uint64_t ino, lookups; unsigned at; bool linkable; } h[HANDLES];   /* lookups: to be given back at once, as the kernel does */
     uint64_t serial;                      /* makes names unique */
     bool verbose;
 };

@@ -9,17 +9,22 @@
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "fs/feed_internal.h"
 #include "fs/fold.h"
 #include "fs/meta.h"
+#include "fs/redo.h"
 #include "fs/store.h"
 #include "fs/verbs.h"
 #include "tests/lib/feed_mirror.h"
+#include "tests/lib/log_keeper.h"
 #include "tests/lib/tmp.h"
 
 static const struct store_options options = { .node_cache_bytes = 8 << 20, .chunk_cache_bytes = 8 << 20, .no_background = true };
@@ -458,6 +463,103 @@ static void events_that_a_redo_log_vouches_for_are_kept(void **state)
     feed_unref(again);
 }
 
+/* --- outliving the daemon --- */
+
+struct watched { struct fixture *f; struct feed_cursor *seen; };
+
+/* In the child: what a reader was shown, as far as it got. */
+static void *watch(void *arg)
+{
+    struct watched *x = arg;
+    struct feed_reader *r = reader(x->f, x->seen);
+    struct feed_cursor at;
+    struct feed_event e;
+
+    for (;;) {
+        while (feed_read(r, &e) > 0) {
+            feed_reader_at(r, &at);
+            *x->seen = at;
+        }
+        feed_wait(r, 100);
+    }
+    return NULL;
+}
+
+static void work_until_killed(struct fixture *f, struct log_keeper *k, struct feed_cursor *seen, _Atomic unsigned *done, uint64_t seed)
+{
+    struct watched x = { f, seen };
+    pthread_t t;
+
+    fixture_open(f);
+    if (workspace_log(f->w) || pthread_create(&t, NULL, watch, &x))
+        _exit(1);
+    log_keeper_send(k, f->id, workspace_log_fd(f->w));
+    rng_state = seed | 1;
+    for (;; ++*done) {
+        random_op(f->w);
+        if (rng() % 40 == 0 && workspace_commit(f->w))
+            _exit(1);
+        if (rng() % 60 == 0)
+            freeze(f, rng() % 2);
+    }
+}
+
+static void a_taken_over_workspace_has_no_gap_and_no_event_twice(void **state)
+{
+    struct fixture *f = *state;
+    struct { struct feed_cursor seen; _Atomic unsigned done; } *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct store_options late = options;
+    struct feed_cursor at = { f->w->feed->journal, 0, 0 };
+    struct mirror m = { 0 };
+    struct log_keeper k;
+    uint64_t beyond = 0;
+
+    late.late = true;
+    assert_int_equal(log_keeper_init(&k), 0);
+    for (unsigned round = 0; round < 25; round++) {
+        struct redo *redo;
+        int status;
+        shared->seen = at;
+        shared->done = 0;
+        uint64_t seed = test_seed() + round;
+        fixture_close(f);
+        pid_t pid = fork();
+        if (pid == 0)
+            work_until_killed(f, &k, &shared->seen, &shared->done, seed);
+        while (shared->done < 20 + round * 3 && waitpid(pid, &status, WNOHANG) == 0)
+            sched_yield();
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status));
+        log_keeper_take(&k);
+        assert_int_equal(store_open(f->dir, &late, &f->s), 0);
+        struct kept_log *log = log_keeper_find(&k, f->id);
+        assert_int_equal(redo_open(TAKE_FD(log->fd), f->id, &redo), 0);
+        assert_int_equal(workspace_adopt(f->s, f->id, redo, &f->w), 0);
+        assert_int_equal(store_begin(f->s), 0);
+        ws_lookups_settled(f->w);
+        struct feed_info info;
+        feed_info(f->w->feed, &info);
+        assert_true(shared->seen.seq <= info.last.seq);      /* nobody was shown what is gone */
+        beyond += info.last.seq - at.seq;
+        struct feed_reader *r = reader(f, &shared->seen);
+        drain(r, NULL);
+        feed_reader_free(r);
+        m.w = f->w;
+        r = reader(f, &at);
+        drain(r, &m);
+        assert_int_equal(m.gaps, 0);
+        mirror_compare(&m, true);
+        feed_reader_at(r, &at);
+        feed_reader_free(r);
+        workspace_unlog(f->w);
+    }
+    assert_true(beyond > 500);
+    mirror_fini(&m);
+    log_keeper_fini(&k);
+    munmap(shared, 4096);
+}
+
 static void a_clean_end_loses_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -829,14 +931,17 @@ static void readers_and_writers_at_once_all_see_the_same_order(void **state)
     }
 }
 
-int main(void)
+/* test_feed [PATTERN]: those whose names match. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_mirror_made_of_the_events_is_the_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(repeated_writes_are_one_event_until_somebody_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(times_that_follow_a_write_belong_to_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(readers_and_writers_at_once_all_see_the_same_order, setup, teardown),
         cmocka_unit_test_setup_teardown(after_a_kill_the_journal_and_the_state_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(events_that_a_redo_log_vouches_for_are_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_taken_over_workspace_has_no_gap_and_no_event_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(a_clean_end_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_too_old_is_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_of_something_else_is_a_gap, setup, teardown),
@@ -845,8 +950,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_disk_stops_the_journal_and_not_the_work, setup, teardown),
         cmocka_unit_test_setup_teardown(snapshots_forks_and_restores_are_marked_where_they_are, setup, teardown),
         cmocka_unit_test_setup_teardown(it_goes_with_off_and_with_rm_and_stays_with_a_rename, setup, teardown),
-        cmocka_unit_test_setup_teardown(readers_and_writers_at_once_all_see_the_same_order, setup, teardown),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
