@@ -31,7 +31,9 @@ static void the_last_byte_is_a_byte(void)
     SAME(lseek(fd, 0, SEEK_END), END);
     SAME(lseek(fd, 0, SEEK_DATA), END / PAGE * PAGE);
     SAME(lseek(fd, END - 3, SEEK_HOLE), END);
-    FAILS(write(open("f", O_WRONLY | O_APPEND), "x", 1), EFBIG);
+    int end = open("f", O_WRONLY | O_APPEND);
+    FAILS(write(end, "x", 1), EFBIG);
+    OK(close(end));                       /* or it could not remount() */
     FAILS(fallocate(fd, 0, END - 10, 20), EFBIG);
     OK(fallocate(fd, FALLOC_FL_KEEP_SIZE, END - 10, 10));
     SAME(copy_file_range(fd, &a, out, &z, 100, 0), 5);
@@ -61,7 +63,7 @@ static void the_last_byte_is_a_byte(void)
     SAME(pread(fd, b, 5, END - 5), 5);
     T(!memcmp(b, "m23\0\0", 5));
     OK(ftruncate(fd, END - 4));
-    SAME(pread(fd, b, 16, END - 5), 1);
+    SAME(pread(fd, b, 5, END - 5), 1);
     SAME(b[0], 'm');
     OK(ftruncate(fd, END));
     SAME(pread(fd, b, 5, END - 5), 5);

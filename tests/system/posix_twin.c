@@ -160,15 +160,13 @@ static void make_scene(unsigned i, const char *root)
     cases[i].scene(&cases[i]);
 }
 
-static void act(unsigned i, const char *root, struct text *ret)
+/* The call, and what is there after. */
+static void do_in(const char *dir, const struct twin_case *c, struct text *ret)
 {
-    char dir[PATH_MAX];
-
-    place(i, root, dir);
     OK(chdir(dir));
-    become(&cases[i]);
+    become(c);
     errno = 0;
-    int r = cases[i].call(&cases[i]), e = errno;
+    int r = c->call(c), e = errno;
     be_root();
     ret->n = 0;
     if (r < 0)
@@ -179,6 +177,14 @@ static void act(unsigned i, const char *root, struct text *ret)
     dump_one(ret, ".", ".", -1);
     dump(ret, "", 0);
     OK(chdir("/"));
+}
+
+static void act(unsigned i, const char *root, struct text *ret)
+{
+    char dir[PATH_MAX];
+
+    place(i, root, dir);
+    do_in(dir, &cases[i], ret);
     tmp_remove(dir);
 }
 
@@ -270,6 +276,49 @@ void twin_end(void)
         failed(__FILE__, __LINE__, "%u of %u cases differ from tmpfs", differing, total);
 }
 
+/* --- walks: case 0's places are used for all steps --- */
+void twin_walk_begin(const struct twin_case *c)
+{
+    twin_begin(NULL, 1);
+    before = (struct timespec){ INT64_MAX, 0 };
+    cases[0] = *c;
+    make_scene(0, here_dir);
+    make_scene(0, native);
+}
+
+bool twin_step(const struct twin_case *c, const char *fmt, ...)
+{
+    static struct text here, there;
+    struct twin_case now = *c;
+    char dir[PATH_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(now.what, sizeof now.what, fmt, ap);
+    va_end(ap);
+    place(0, here_dir, dir);
+    do_in(dir, c, &here);
+    place(0, native, dir);
+    do_in(dir, c, &there);
+    total++;
+    if (!strcmp(here.b, there.b))
+        return true;
+    show(&now, here.b, there.b);
+    failed(__FILE__, __LINE__, "%s: differs from tmpfs", now.what);
+    return false;
+}
+
+void twin_walk_end(void)
+{
+    char dir[PATH_MAX];
+
+    place(0, here_dir, dir);
+    tmp_remove(dir);
+    place(0, native, dir);
+    tmp_remove(dir);
+    OK(chdir(here_dir));
+}
+
 void twin_file(const char *name, uid_t uid, gid_t gid, mode_t mode)
 {
     put(name, name);
@@ -332,5 +381,7 @@ void twin_everywhere(void (*run)(void))
     put_map(pid, "uid_map");
     put_map(pid, "gid_map");
     SAME(write(go[1], "", 1), 1);
+    OK(chdir("/"));                       /* or it could not remount() */
     T(waitpid(pid, &st, 0) == pid && st == 0);
+    OK(chdir(here_dir));
 }

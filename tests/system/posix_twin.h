@@ -6,7 +6,7 @@
 #include "tests/system/posix.h"
 
 extern const struct posix_test posix_every_rename_tests[], posix_every_right_tests[], posix_handle_tests[], posix_every_new_tests[], posix_every_error_tests[],
-    posix_events_tests[], posix_many_tests[], posix_limits_tests[];
+    posix_events_tests[], posix_many_tests[], posix_limits_tests[], posix_every_walk_tests[];
 
 struct twin_case {
     void (*scene)(const struct twin_case *c);      /* cwd: the empty directory, mode 0777 */
@@ -27,6 +27,11 @@ extern char twin_native[], twin_based[], twin_based_native[];      /* posix.c: a
 void twin_begin(twin_excuse *excuse, unsigned one_in);
 __attribute__((format(printf, 2, 3))) void twin(const struct twin_case *c, const char *fmt, ...);    /* adds a case, copied */
 void twin_end(void);                               /* runs what is left; fails if there was no case at all */
+
+/* Cases on one tree, one after the other. Times are not compared. False: they differed, and it was said. */
+void twin_walk_begin(const struct twin_case *c);   /* c's scene is made */
+__attribute__((format(printf, 2, 3))) bool twin_step(const struct twin_case *c, const char *fmt, ...);
+void twin_walk_end(void);
 
 /* Runs the block once as it is, and once in a user namespace over a mount whose ids are shifted: root there is an ordinary user outside. */
 void twin_everywhere(void (*run)(void));

@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
@@ -86,7 +86,7 @@ static size_t fill(void)
 {
     size_t n = next() % 3 ? 1 + below(600) : 1 + below(WORDS);
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n || i < 600; i++) {
         uint32_t x = (uint32_t)next();
         words[i] = (uint64_t)x << 32 | (uint32_t)~x;
     }
@@ -151,6 +151,34 @@ static void do_direct(const char *p)
     close(fd);
 }
 
+static sigjmp_buf cut;
+static void on_bus(int sig)
+{
+    siglongjmp(cut, sig);
+}
+
+/* Loads or stores in a mapping that others may cut away under it: then there is a SIGBUS, and no harm. */
+static void use_map(uint64_t *m, size_t n, const char *p)
+{
+    size_t from = below(n), count = 1 + below(n - from < 2000 ? n - from : 2000);
+
+    fill();
+    if (sigsetjmp(cut, 1))
+        return;
+    signal(SIGBUS, on_bus);
+    if (next() % 2)
+        for (size_t i = 0; i < count; i++)
+            ((volatile uint64_t *)m)[from + i] = words[i % 600];
+    else
+        for (size_t i = 0; i < count; i++) {
+            uint64_t v = ((volatile uint64_t *)m)[from + i];
+            check_words(&v, 1, p, (off_t)(from + i) * 8);
+        }
+    if (next() % 4 == 0)
+        TRY(msync(m, n * 8, next() % 2 ? MS_SYNC : MS_ASYNC), p);
+    TRY(madvise(m, n * 8, (int[]){ MADV_WILLNEED, MADV_DONTNEED, MADV_RANDOM }[below(3)]), p);
+}
+
 static void do_map(const char *p)
 {
     int fd = file(p, 0);
@@ -158,19 +186,14 @@ static void do_map(const char *p)
 
     if (fd < 0)
         return;
-    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size >= 8 && !flock(fd, LOCK_EX | LOCK_NB)) {
-        size_t n = (size_t)(st.st_size < 65536 ? st.st_size : 65536) & ~(size_t)7;
-        uint64_t *m = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size >= 8) {
+        size_t n = (size_t)(st.st_size < SIZE_MOST ? st.st_size : SIZE_MOST) / 8;
+        uint64_t *m = mmap(NULL, n * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (m == MAP_FAILED) {
             judge("mmap", p);
         } else {
-            /* Others may cut the file while this one stores: it would get SIGBUS. So by way of calls that tell it. */
-            ssize_t r = pread(fd, words, n, 0);
-            if (r > 0)
-                check_words(words, (size_t)r / 8, p, 0);
-            TRY(madvise(m, n, next() % 2 ? MADV_WILLNEED : MADV_DONTNEED), p);
-            TRY(msync(m, n, MS_ASYNC), p);
-            munmap(m, n);
+            use_map(m, n, p);
+            munmap(m, n * 8);
         }
     }
     close(fd);
@@ -302,7 +325,7 @@ static void do_attr(const char *p)
 
 static void step(void)
 {
-    static void (*const what[])(const char *) = { do_write, do_write, do_direct, do_map, do_read, do_read, do_size, do_copy, do_list, do_names, do_names, do_names, do_attr };
+    static void (*const what[])(const char *) = { do_write, do_write, do_direct, do_map, do_map, do_read, do_read, do_size, do_copy, do_list, do_names, do_names, do_names, do_attr };
 
     what[below(sizeof what / sizeof what[0])](path());
     if (next() % 200 == 0)
