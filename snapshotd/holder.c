@@ -309,6 +309,7 @@ static _Noreturn void run(struct holder *h)
             on_signal(h);
         else if (!n && h->stuck_ns) {
             log_error("holder: the ended daemon pid=%d does not let go: the mounts are given up", (int)h->child.pid);
+            held_abort(&h->table);        /* it has the devices too */
             held_drop_devices(&h->table);
             h->stuck_ns = clock_mono_ns() + STUCK_MS * 1000000ull;
         }

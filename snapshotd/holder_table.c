@@ -2,13 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 
 void held_table_init(struct held_table *t)
 {
@@ -52,6 +56,32 @@ void held_drop(struct held_table *t, json_int_t id)
     for (unsigned i = 0; i < h->fd_count; i++)
         close(h->fds[i]);
     free(h);
+}
+
+/* fusectl mounted for this moment only, so that it need not be mounted anywhere. */
+static int fusectl(void)
+{
+    _cleanup_close_ int fs = fsopen("fusectl", FSOPEN_CLOEXEC);
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+        return -1;
+    return fsmount(fs, FSMOUNT_CLOEXEC, 0);
+}
+
+void held_abort(const struct held_table *t)
+{
+    _cleanup_close_ int dir = fusectl();
+    char path[32];
+
+    for (const struct held *h = t->list; h && dir >= 0; h = h->next) {
+        if (json_is_true(json_object_get(h->meta, "log_only")))
+            continue;                     /* the number may be somebody else's by now */
+        json_t *device = json_object_get(json_object_get(h->meta, "state"), "device");
+        snprintf(path, sizeof(path), "%u/abort", minor((dev_t)json_integer_value(device)));
+        _cleanup_close_ int fd = openat(dir, path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "1", 1) != 1)
+            log_warn("holder: mount=%lld not cut err=%s", (long long)h->id, errno_name(errno));
+    }
 }
 
 void held_drop_devices(struct held_table *t)
