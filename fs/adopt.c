@@ -12,6 +12,23 @@
 #include "fs/store.h"
 #include "fs/ws_internal.h"
 
+/* An attribute of a name that no program can set: it is in no map. */
+static struct key feed_key(void)
+{
+    static const char name[] = "coppice.journal";
+
+    return key_xattr(INO_ROOT, name, sizeof name - 1);
+}
+
+void redo_put_feed(struct workspace *w)
+{
+    struct key k = feed_key();
+    uint8_t seq[8];
+
+    put_le64(seq, feed_seq(w->feed));
+    redo_put(w->redo, w->live->id, k.b, k.len, seq, sizeof seq, false);
+}
+
 /* --- replay: the workspace is nobody else's yet --- */
 
 static int take_put(void *arg, const uint8_t *key, size_t key_len, const uint8_t *val, size_t val_len, bool tombstone)
@@ -19,6 +36,11 @@ static int take_put(void *arg, const uint8_t *key, size_t key_len, const uint8_t
     struct workspace *w = arg;
     uint64_t ino = key_ino(key);
 
+    struct key feed = feed_key();
+    if (key_len == feed.len && !memcmp(key, feed.b, feed.len)) {
+        w->feed_seq = val_len == 8 && !tombstone ? le64(val) : w->feed_seq;
+        return 0;
+    }
     if (key_kind_of(key) == KEY_INODE && ino < INO_IMPORT && ino >= w->rec.next_ino)
         w->rec.next_ino = ino + 1;
     return map_put(w->live->map, key, key_len, tombstone ? NULL : val, val_len);
@@ -72,7 +94,9 @@ int workspace_adopt(struct store *s, const char *id, struct redo *redo, struct w
         return r;
     }
     w->redo = redo;
-    r = workspace_add(w);
+    r = feed_open(s, id, &w->feed_seq, &w->feed);
+    if (r == 0)
+        r = workspace_add(w);
     if (r < 0) {
         workspace_free(w);
         return r;

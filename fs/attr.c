@@ -94,6 +94,21 @@ static int setattr_checked(struct txn *t, uint64_t ino, unsigned valid, const st
     return r;
 }
 
+/* What the journal says of it: times alone only where one that a program can set, and that copies keep, is another now. */
+static void tell(struct txn *t, uint64_t ino, unsigned valid, const struct inode *in)
+{
+    const struct inode *old = &t->e[0].old;
+    unsigned what = (in->mode != old->mode ? FEED_MODE : 0) | (valid & (WSA_UID | WSA_GID) ? FEED_OWNER : 0);
+
+    if (valid & WSA_MODE)
+        what |= FEED_MODE | (in->flags & INODE_XATTRS ? FEED_ACL : 0);
+    if (valid & WSA_SIZE && in->size != old->size)
+        feed_content(t->w, FEED_TRUNCATE, ino, in, in->size < old->size ? in->size : old->size, in->size < old->size ? old->size : in->size, 0, 0, t->now);
+    else if (in->mtime.sec != old->mtime.sec || in->mtime.ns != old->mtime.ns)
+        what |= FEED_TIMES;
+    feed_attr(t->w, ino, in, what, t->now);
+}
+
 int ws_setattr(struct workspace *w, uint64_t ino, unsigned valid, const struct inode *want, struct inode *ret)
 {
     struct inode *in = NULL;
@@ -103,8 +118,12 @@ int ws_setattr(struct workspace *w, uint64_t ino, unsigned valid, const struct i
     if (r < 0)
         return r;
     r = setattr_checked(&t, ino, valid, want, &in);
-    if (in && r == 0)
+    if (in && r == 0) {
         *ret = *in;
+        tell(&t, ino, valid, in);
+    }
+    if (in && r < 0 && w->feed)
+        feed_drop(w->feed);
     if (in && r < 0) {                    /* a truncation went wrong: nothing changes but, if some slots are gone already, their count */
         uint64_t units = in->units;
         *in = t.e[0].old;

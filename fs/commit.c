@@ -13,6 +13,7 @@
  * The redo log (redo.h), if there is one: what a commit takes is marked, and goes when that is durable.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -43,11 +44,15 @@ static int collect(struct workspace *w, const struct base_rec *base, const struc
         base_put(w->pending, base);
     if (rec || w->rec_dirty || map_has_dirty(w->live->map))
         ws_rec_put(w->pending, rec ? rec : &w->rec);
+    if (w->feed)
+        feed_commit_put(w->feed, w->pending);
     r = batch_err(w->pending);
     if (r == 0)
         r = map_each_dirty(w->live->map, collect_entry, w);
     if (r < 0) {
         batch_rewind(w->pending, mark);
+        if (w->feed)
+            feed_commit_undo(w->feed);
         return r;
     }
     w->rec_dirty = false;
@@ -95,6 +100,8 @@ static int sync_data(struct workspace *w, struct segment *seg)
 /* Writes what is pending; it is kept on failure. */
 static int write_pending(struct workspace *w, bool sync)
 {
+    if (w->feed && batch_count(w->pending))
+        feed_sync(w->feed);
     int r = batch_count(w->pending) ? meta_write(w->store->meta, w->pending, sync) : 0;
 
     if (r < 0) {
@@ -196,12 +203,24 @@ int ws_fsync(struct workspace *w, uint64_t ino, bool datasync)
     return r == -EAGAIN ? workspace_commit(w) : r;
 }
 
+/* ws.lock is held. */
+static void mark(struct workspace *w, struct freeze_extra *extra, const struct view *v)
+{
+    if (!extra || !extra->mark || !w->feed)
+        return;
+    extra->mark(extra, w, v);
+    feed_publish(w->feed);
+    feed_show(w->feed);
+}
+
 /* The state is the view itself: nothing was changed since. A view that knows less numbers to be used (after a restore) is not: forks of it would
  * give them out again. */
-static bool is_clean(struct workspace *w)
+static bool is_clean(struct workspace *w, struct freeze_extra *extra)
 {
     pthread_mutex_lock(&w->lock);
     bool clean = map_count(w->live->map) == 0 && batch_count(w->pending) == 0 && !w->broken && w->rec.next_ino <= w->view->rec.next_ino;
+    if (clean)
+        mark(w, extra, w->view);
     pthread_mutex_unlock(&w->lock);
     return clean;
 }
@@ -229,10 +248,12 @@ static int write_extra(struct workspace *w, struct freeze_extra *extra, struct v
     pthread_mutex_unlock(&w->lock);
     if (r == 0)
         r = meta_write(w->store->meta, b, true);
+    atomic_fetch_add(&w->store->states_made, 1);
     if (r < 0) {
         pthread_mutex_lock(&w->lock);
         memcpy(w->rec.parent_snap, before.parent_snap, sizeof before.parent_snap);
         w->rec_dirty = true;              /* so that the next commit syncs the log: what the freeze put there was to be synced with this batch */
+        mark(w, extra, NULL);
         pthread_mutex_unlock(&w->lock);
     }
     batch_free(b);
@@ -319,7 +340,10 @@ static int freeze_to(struct workspace *w, struct freeze_extra *extra, struct fre
     next.base = f.base_id;
     next.live = f.live_id;
     struct segment *seg = NULL;
+    mark(w, extra, view);
     r = collect(w, &view->rec, &next);
+    if (r < 0)
+        mark(w, extra, NULL);
     if (r == 0) {
         w->rec.base = f.base_id;
         old = w->view;
@@ -389,12 +413,12 @@ int workspace_freeze(struct workspace *w, struct freeze_extra *extra, struct vie
         *ret = view_ref(w->view);
         return extra ? -EROFS : 0;
     }
-    if (!is_clean(w))
+    if (!is_clean(w, NULL))
         r = workspace_commit(w);
     pthread_mutex_lock(&w->commit_lock);
     while (r == 0) {
         v = view_ref(w->view);
-        if (is_clean(w)) {
+        if (is_clean(w, extra)) {
             r = write_extra(w, extra, v);
             break;
         }
@@ -469,6 +493,12 @@ static int replace_locked(struct workspace *w, struct view *v, const char *snap_
         w->rec_dirty = false;
         w->dirty_since_ns = 0;
         ws_rec_put(w->pending, &w->rec);
+        if (w->feed) {
+            feed_replaced(w, "");
+            feed_publish(w->feed);
+            feed_show(w->feed);
+            feed_commit_put(w->feed, w->pending);
+        }
         if (w->redo)                      /* no op brings this about: until it is durable nothing can be logged */
             r = replace_logged(w);
         pthread_mutex_unlock(&w->lock);

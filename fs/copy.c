@@ -155,6 +155,8 @@ static int share_range(struct workspace *w, uint64_t from, uint64_t from_off, ui
         dst->size = to_off + *ret_len;
     if (*ret_len && !(how & WS_KEEP_TIMES))
         dst->mtime = dst->ctime = t.now;
+    if (*ret_len)
+        feed_content(w, FEED_CLONE, to, dst, to_off, to_off + *ret_len, 0, from, t.now);
     txn_commit(&t);
     return r < 0 && *ret_len == 0 ? r : 0;
 }

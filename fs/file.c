@@ -131,6 +131,8 @@ static int write_inline(struct workspace *w, uint64_t ino, uint64_t off, const u
         if (n > in->size)
             in->size = n;
         in->units = 1;
+        if (q == 0)
+            feed_content(w, FEED_WRITE, ino, in, off, off + len, 0, 0, t.now);
         r = q < 0 ? q : 1;
     }
     if (r > 0 || moved)
@@ -160,6 +162,7 @@ struct plan {
     struct workspace *w;
     uint64_t ino;
     const uint8_t *src;
+    size_t len;
     bool fresh_inode;
     unsigned count;
     struct part parts[SLOTS_MOST];
@@ -371,6 +374,7 @@ static int plan_publish(struct plan *pl, uint64_t end, unsigned how)
     t.times_only = end <= in->size && pl->new_units == 0 && t.e[0].old.mode == in->mode && t.e[0].old.flags == in->flags;
     if (end > in->size)
         in->size = end;
+    feed_content(pl->w, FEED_WRITE, pl->ino, in, end - pl->len, end, 0, 0, t.now);
     plan_ended(pl);
     txn_commit(&t);
     return 0;
@@ -404,6 +408,7 @@ static int write_slots(struct workspace *w, uint64_t ino, uint64_t off, const ui
     pl->w = w;
     pl->ino = ino;
     pl->src = src;
+    pl->len = len;
     pl->count = pl->new_units = pl->more_units = 0;
     pl->seg = NULL;
     pl->head_pieces = pl->tail_pieces = (struct pieces){ 0 };

@@ -61,6 +61,8 @@ struct mount {
     struct sync_waiter *sync_waiters;     /* FSYNCs to answer after the next commit */
     struct mount *next_sync;              /* pool->sync_queue; under pool->lock */
     struct mount *next_gone;              /* pool->gone; under pool->lock */
+    struct mount *next_resting;           /* pool->resting or pool->rested; under pool->lock */
+    bool resting;                         /* it is in one of these; under pool->lock */
 
     _Atomic uint64_t requests, by_opcode[64];
 };
@@ -90,6 +92,8 @@ struct fuse_pool {
     pthread_t warden;
     struct rings *rings;                  /* made with the first mount that wants them */
     int jobfd;                            /* eventfd, edge-triggered: one thread is woken by each write */
+    int restfd;                           /* timerfd: runs while there are any resting */
+    struct mount *resting, *rested;       /* not to be looked at yet; to be looked at now. Under lock */
 
     _Atomic unsigned idle;                /* workers in epoll_wait */
     _Atomic bool warden_up;
@@ -131,6 +135,12 @@ void fuse_invite(struct mount *m);
 /* The request in hand will wait for the disk and changes nothing any more: mount_hold need not wait for it. */
 void fuse_call_leave(struct fuse_call *c);
 int fuse_arm_first(struct mount *m);
+/* --- fuse_rest.c --- */
+/* Takes the caller's reference: the mount's descriptor is looked at again in a moment, not before. */
+void fuse_rest(struct mount *m);
+int fuse_rest_init(struct fuse_pool *p);  /* with p->epfd made */
+void fuse_rest_over(struct worker *w);    /* the moment has passed */
+/* --- fuse_loop.c again --- */
 bool mount_tryref(struct mount *m);
 void mount_unref(struct mount *m);
 /* Waits until every request of m that is being done now has ended, at most limit_ms. Not from a pool thread. */

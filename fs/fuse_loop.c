@@ -1,4 +1,4 @@
-/* How requests get from many descriptors to few threads.
+/* How requests get from many descriptors to few threads. (With io_uring little comes this way: fuse_ring.c, fuse_rest.c.)
  *
  * One epoll set holds every mount's /dev/fuse descriptor, each EPOLLONESHOT: armed, or not. An idle mount is armed and costs nothing.
  * When a request comes, one worker is woken and the mount is disarmed; that worker reads and serves until nothing is left, looks for a
@@ -19,7 +19,7 @@
  *
  * 1. m->refs = threads in serve() + (m->armed) + holds + others that hold one. Arming takes a reference, the event gives it to the
  *    worker woken.
- * 2. A worker leaves with the mount armed, unless it is dead or held; who releases a hold arms it. No event is lost: arming looks at the
+ * 2. A worker leaves with the mount armed (io_uring: or resting, see fuse_rest.c), unless it is dead or held; who releases a hold arms it. No event is lost: arming looks at the
  *    queue.
  * 3. w->cur is set before m->held is read, and m->held set before w->cur is read (both with a full barrier): a hold either stops a
  *    worker before its read() or waits for it. */
@@ -77,7 +77,7 @@ void fuse_rearm(struct mount *m)
 
 void fuse_invite(struct mount *m)
 {
-    if (!atomic_load_explicit(&m->armed, memory_order_relaxed) && atomic_load_explicit(&m->serving, memory_order_relaxed) < cap(m)
+    if (!m->ring && !atomic_load_explicit(&m->armed, memory_order_relaxed) && atomic_load_explicit(&m->serving, memory_order_relaxed) < cap(m)
         && !atomic_load(&m->dead))
         arm(m);
 }
@@ -253,12 +253,12 @@ void fuse_serve_mount(struct worker *w, struct mount *m)
 {
     enum fetched r = FETCH_NONE;
     size_t len;
-    bool waited = true;
+    bool waited = true, any = false;
 
     atomic_fetch_add(&m->serving, 1);
     for (unsigned n = 0; n < BURST; n++) {
         r = fetch(w, m, &len);
-        if (r == FETCH_NONE) {
+        if (r == FETCH_NONE && !m->ring) {
             waited = true;
             r = spin(w, m, &len);
         }
@@ -268,8 +268,13 @@ void fuse_serve_mount(struct worker *w, struct mount *m)
             fuse_invite(m);
         run(w, m, len);
         waited = false;
+        any = true;
     }
     atomic_fetch_sub(&m->serving, 1);
+    if (any && m->ring && r != FETCH_DEAD && r != FETCH_HELD) {
+        fuse_rest(m);
+        return;
+    }
     if (r != FETCH_DEAD && r != FETCH_HELD)
         arm(m);
     mount_unref(m);

@@ -375,10 +375,3 @@ void mount_inval_entry(struct mount *m, uint64_t parent, const char *name, uint3
 
     mount_notify(m, FUSE_NOTIFY_INVAL_ENTRY, iov, 4);
 }
-
-void mount_stats(struct mount *m, struct mount_stats *ret)
-{
-    ret->requests = atomic_load(&m->requests);
-    for (int i = 0; i < 64; i++)
-        ret->by_opcode[i] = atomic_load(&m->by_opcode[i]);
-}

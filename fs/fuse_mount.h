@@ -54,6 +54,7 @@ void mount_inval_entry(struct mount *m, uint64_t parent, const char *name, uint3
 void mount_abort(struct mount *m);
 struct mount_stats { uint64_t requests, by_opcode[64]; };
 void mount_stats(struct mount *m, struct mount_stats *ret);
+const char *fuse_message_name(unsigned opcode);           /* "LOOKUP"; "OTHER" for what is never sent to us */
 
 /* --- mounts that outlive the process (fuse_adopt.c) ---
  * Whoever else holds the device's descriptor keeps the mount: requests wait, and who takes the descriptor asks the kernel for all that were

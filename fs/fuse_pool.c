@@ -78,6 +78,8 @@ static void *worker_main(void *arg)
             pool_wake(p);
         if (n > 0 && ev.data.ptr == p) {
             ring_jobs_run(w);
+        } else if (n > 0 && ev.data.ptr == &p->restfd) {
+            fuse_rest_over(w);
         } else if (n > 0 && ev.data.ptr) {
             atomic_store(&((struct mount *)ev.data.ptr)->armed, false);
             fuse_serve_mount(w, ev.data.ptr);
@@ -191,6 +193,15 @@ static void *warden_main(void *arg)
     return NULL;
 }
 
+static void close_descriptors(struct fuse_pool *p)
+{
+    int fds[] = { p->epfd, p->evfd, p->jobfd, p->restfd };
+
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
 static void pool_fini(struct fuse_pool *p, bool warden)
 {
     pthread_mutex_lock(&p->lock);
@@ -208,36 +219,39 @@ static void pool_fini(struct fuse_pool *p, bool warden)
     rings_free(p->rings);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->cond);
-    close(p->epfd);
-    close(p->evfd);
-    close(p->jobfd);
+    close_descriptors(p);
     free(p);
+}
+
+static int pool_descriptors(struct fuse_pool *p)
+{
+    struct epoll_event ev = { .events = EPOLLIN }, job = { .events = EPOLLIN | EPOLLET, .data.ptr = p };
+
+    p->evfd = p->jobfd = p->restfd = -1;
+    p->epfd = epoll_create1(EPOLL_CLOEXEC);
+    if (p->epfd >= 0)
+        p->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (p->evfd >= 0)
+        p->jobfd = eventfd(0, EFD_CLOEXEC);
+    if (p->jobfd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->evfd, &ev) || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->jobfd, &job))
+        return -errno;
+    return fuse_rest_init(p);
 }
 
 int fuse_pool_new(unsigned workers, struct fuse_pool **ret)
 {
     struct fuse_pool *p = mem_zalloc(sizeof *p);
-    struct epoll_event ev = { .events = EPOLLIN }, job = { .events = EPOLLIN | EPOLLET, .data.ptr = p };
     pthread_condattr_t ca;
-    int r = 0;
+    int r;
 
     if (!p)
         return -ENOMEM;
     p->workers = !workers ? FUSE_WORKERS_DEFAULT : workers < FUSE_WORKERS_MAX ? workers : FUSE_WORKERS_MAX;
     if (p->workers < 2)
         p->workers = 2;                   /* fuse_seek.c waits in one for what another does */
-    p->epfd = epoll_create1(EPOLL_CLOEXEC);
-    p->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    p->jobfd = eventfd(0, EFD_CLOEXEC);
-    if (p->epfd < 0 || p->evfd < 0 || p->jobfd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->evfd, &ev)
-        || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->jobfd, &job)) {
-        r = -errno;
-        if (p->epfd >= 0)
-            close(p->epfd);
-        if (p->evfd >= 0)
-            close(p->evfd);
-        if (p->jobfd >= 0)
-            close(p->jobfd);
+    r = pool_descriptors(p);
+    if (r) {
+        close_descriptors(p);
         free(p);
         return r;
     }

@@ -11,7 +11,7 @@
  *   - who waits for rings (ring_call) is never a ring's thread.
  * INIT, FORGET and INTERRUPT still come over the descriptor, and notifications go there: the mount is armed in the pool as any other.
  *
- * The ring is DEFER_TASKRUN: the kernel touches an entry's buffers only while this thread is in io_uring_enter. That is why sweep() may give
+ * The ring is DEFER_TASKRUN: the kernel touches an entry's buffers only while this thread is in io_uring_enter. That is why ring_sweep() may give
  * the pages of entries back that are in the kernel: with nothing in the completion queue none of them holds a request.
  *
  * Holding (mount_hold): requests of a held mount are put aside (RING_HELD) until it is released; fuse_ring_hold.c has more. */
@@ -19,14 +19,13 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { SQ_SIZE = 128, CQ_SIZE = 8192, IDLE_S = 1 };
+enum { SQ_SIZE = 128, CQ_SIZE = 8192 };
 
 void ring_wake(struct ring *r)
 {
@@ -56,7 +55,7 @@ static void wait_wake(struct ring *r)
     s->len = sizeof r->evbuf;
 }
 
-static void command(struct ring *r, struct ring_ent *e, uint32_t op)
+void ring_command(struct ring *r, struct ring_ent *e, uint32_t op)
 {
     struct io_uring_sqe *s = sqe_of(r);
     struct ring_cmd c = { .commit_id = e->commit_id, .qid = e->qid };
@@ -73,58 +72,11 @@ static void command(struct ring *r, struct ring_ent *e, uint32_t op)
     e->state = RING_KERNEL;
 }
 
-/* --- buffers that are resident --- */
-static void used_add(struct ring *r, struct ring_ent *e)
-{
-    e->gen = r->gen;
-    if (e->is_used)
-        return;
-    e->is_used = true;
-    e->prev_used = NULL;
-    e->next_used = r->used;
-    if (r->used)
-        r->used->prev_used = e;
-    r->used = e;
-}
-
-static void used_del(struct ring *r, struct ring_ent *e)
-{
-    if (!e->is_used)
-        return;
-    e->is_used = false;
-    if (e->prev_used)
-        e->prev_used->next_used = e->next_used;
-    else
-        r->used = e->next_used;
-    if (e->next_used)
-        e->next_used->prev_used = e->prev_used;
-}
-
-static void sweep(struct ring *r, uint64_t now)
-{
-    struct ring_ent *next;
-
-    if (now - r->swept < IDLE_S * 1000000000ull)
-        return;
-    io_uring_submit(&r->u);               /* answers on their way are in the buffers too */
-    if (io_uring_cq_ready(&r->u))
-        return;
-    for (struct ring_ent *e = r->used; e; e = next) {
-        next = e->next_used;
-        if (e->state == RING_KERNEL && e->gen != r->gen) {
-            madvise(e->iov[0].iov_base, RING_HEAD + FUSE_PAYLOAD, MADV_DONTNEED);
-            used_del(r, e);
-        }
-    }
-    r->gen++;
-    r->swept = now;
-}
-
 /* --- requests --- */
 static void commit_if_answered(struct ring *r, struct ring_ent *e)
 {
     if (!atomic_load(&e->unique))
-        command(r, e, RING_COMMIT_AND_FETCH);
+        ring_command(r, e, RING_COMMIT_AND_FETCH);
 }
 
 /* What gets no answer over the descriptor must be committed all the same, else the entry is lost. */
@@ -182,7 +134,7 @@ static void take(struct ring *r, struct ring_ent *e)
     const struct ring_head *h = e->iov[0].iov_base;
     const struct fuse_in_header *in = e->iov[0].iov_base;
 
-    used_add(r, e);
+    ring_used_add(r, e);
     e->commit_id = h->ent.commit_id;
     atomic_store(&e->unique, in->unique);
     if (ring_enter(e)) {
@@ -196,8 +148,7 @@ static void take(struct ring *r, struct ring_ent *e)
     r->held_tail = &e->next;
 }
 
-/* Runs what was put aside: of mount m, if it is what a hold waits for; or of all mounts that are held no more. True: some. */
-static bool run_held(struct ring *r, struct mount *m)
+bool ring_run_held(struct ring *r, struct mount *m)
 {
     struct ring_ent *list = r->held, *next;
     bool ran = false;
@@ -234,7 +185,7 @@ static void ended(struct ring *r, struct ring_ent *e, int res)
     struct mount *m = e->m;
 
     e->state = RING_ENDED;
-    used_del(r, e);
+    ring_used_del(r, e);
     atomic_store(&m->ring->error, res);
     if (!is_end(res)) {
         log_error("fuse: ring entry qid=%u err=%s", e->qid, errno_name(res));
@@ -274,7 +225,7 @@ static unsigned reap(struct ring *r)
     return n;
 }
 
-static unsigned reap_all(struct ring *r)
+unsigned ring_reap(struct ring *r)
 {
     unsigned n = 0, k;
 
@@ -284,73 +235,6 @@ static unsigned reap_all(struct ring *r)
         n += k;
     } while (k);
     return n;
-}
-
-/* --- what others ask for --- */
-static void commit_replied(struct ring *r)
-{
-    struct ring_ent *list, *next;
-
-    pthread_mutex_lock(&r->lock);
-    list = r->replied;
-    r->replied = NULL;
-    pthread_mutex_unlock(&r->lock);
-    for (; list; list = next) {
-        next = list->next;
-        command(r, list, RING_COMMIT_AND_FETCH);
-    }
-}
-
-void ring_register(struct ring *r, struct mount *m)
-{
-    struct mount_ring *x = m->ring;
-
-    for (unsigned i = 0; i < x->count; i++)
-        if (x->ent[i].r == r) {
-            atomic_fetch_add(&x->live, 1);
-            command(r, &x->ent[i], RING_REGISTER);
-        }
-    reap_all(r);                          /* failures come at once */
-}
-
-void ring_drain(struct ring *r, struct mount *m)
-{
-    reap_all(r);
-}
-
-void ring_settle(struct ring *r, struct mount *m)
-{
-    bool ran = false;
-
-    do {
-        reap_all(r);
-        commit_replied(r);
-    } while (run_held(r, m) && (ran = true));
-    if (ran)
-        atomic_store(&m->ring->ran, true);
-}
-
-/* False: the end. */
-static bool asked(struct ring *r)
-{
-    bool called, stop;
-
-    commit_replied(r);
-    if (atomic_exchange(&r->look, false))
-        run_held(r, NULL);
-    pthread_mutex_lock(&r->lock);
-    called = r->called;
-    r->called = false;
-    stop = r->stop;
-    pthread_mutex_unlock(&r->lock);
-    if (called) {
-        r->all->fn(r, r->all->m);
-        pthread_mutex_lock(&r->all->lock);
-        r->all->left--;
-        pthread_cond_broadcast(&r->all->cond);
-        pthread_mutex_unlock(&r->all->lock);
-    }
-    return !stop;
 }
 
 static int setup(struct ring *r)
@@ -370,7 +254,7 @@ void *ring_main(void *arg)
 {
     struct ring *r = arg;
     struct rings *a = r->all;
-    struct __kernel_timespec idle = { .tv_sec = IDLE_S };
+    struct __kernel_timespec idle = { .tv_sec = RING_IDLE_S };
     struct io_uring_cqe *cqe;
     char name[16];
     int e = setup(r);
@@ -389,8 +273,8 @@ void *ring_main(void *arg)
             io_uring_submit_and_wait_timeout(&r->u, &cqe, 1, r->used ? &idle : NULL, NULL);
         reap(r);
         if (r->used)
-            sweep(r, clock_mono_ns());
-    } while (asked(r));
+            ring_sweep(r, clock_mono_ns());
+    } while (ring_asked(r));
     io_uring_queue_exit(&r->u);
     return NULL;
 }

@@ -14,6 +14,7 @@ enum {
     RING_DEPTH = 8,                       /* entries of a mount in the queue of a CPU that has a thread */
     RING_SEEKS = 4,                       /* of these, those of one queue that LSEEK may hold: it waits for WRITEs */
     RING_HEAD = 4096,                     /* ring_head at its start; at its end the request's headers, put together in front of the payload */
+    RING_IDLE_S = 1,                      /* buffers unused for so long are given back */
     RING_SMALL = 128 << 10,               /* READs and WRITEs up to this are done by the ring's own thread */
 };
 
@@ -89,6 +90,18 @@ int ring_cpus(cpu_set_t *ret_online, unsigned *ret_possible);
 /* --- fuse_ring.c --- */
 void *ring_main(void *arg);
 void ring_wake(struct ring *r);
+/* What follows: from the thread of the ring. */
+void ring_command(struct ring *r, struct ring_ent *e, uint32_t op);
+/* Submits, and takes what has come until there is nothing more; how many. */
+unsigned ring_reap(struct ring *r);
+/* Runs what was put aside: of mount m, if it is what a hold waits for; or of all mounts that are held no more. True: some. */
+bool ring_run_held(struct ring *r, struct mount *m);
+/* --- fuse_ring_used.c --- */
+void ring_used_add(struct ring *r, struct ring_ent *e);
+void ring_used_del(struct ring *r, struct ring_ent *e);
+void ring_sweep(struct ring *r, uint64_t now);       /* at most once in RING_IDLE_S */
+/* --- fuse_ring_call.c --- */
+bool ring_asked(struct ring *r);          /* from its thread: does what others asked for. False: the end */
 /* Runs fn in the thread of each ring, and waits. False: some ring did not come to it within limit_ms. */
 bool ring_call(struct rings *a, ring_fn *fn, struct mount *m, unsigned limit_ms);
 ring_fn ring_register, ring_drain, ring_settle;

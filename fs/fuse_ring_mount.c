@@ -5,11 +5,9 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/log.h"
 
 /* --- rings --- */
@@ -138,47 +136,6 @@ int rings_want(struct fuse_pool *p)
         r = rings_new(p, &p->rings);
     pthread_mutex_unlock(&one);
     return r;
-}
-
-bool ring_call(struct rings *a, ring_fn *fn, struct mount *m, unsigned limit_ms)
-{
-    uint64_t end_ns = clock_mono_ns() + (uint64_t)limit_ms * 1000000;
-    struct timespec end = { .tv_sec = (time_t)(end_ns / 1000000000), .tv_nsec = (long)(end_ns % 1000000000) };
-    bool all = true;
-    int r = 0;
-
-    pthread_mutex_lock(&a->call_lock);
-    a->fn = fn;
-    a->m = m;
-    a->left = a->count;
-    for (unsigned i = 0; i < a->count; i++) {
-        pthread_mutex_lock(&a->ring[i].lock);
-        a->ring[i].called = true;
-        pthread_mutex_unlock(&a->ring[i].lock);
-        ring_wake(&a->ring[i]);
-    }
-    pthread_mutex_lock(&a->lock);
-    while (a->left && r != ETIMEDOUT)
-        r = pthread_cond_timedwait(&a->cond, &a->lock, &end);
-    pthread_mutex_unlock(&a->lock);
-    for (unsigned i = 0; r && i < a->count; i++) {
-        struct ring *x = &a->ring[i];
-
-        pthread_mutex_lock(&x->lock);
-        if (x->called) {                  /* it has not begun, and now will not */
-            x->called = all = false;
-            pthread_mutex_lock(&a->lock);
-            a->left--;
-            pthread_mutex_unlock(&a->lock);
-        }
-        pthread_mutex_unlock(&x->lock);
-    }
-    pthread_mutex_lock(&a->lock);
-    while (a->left)                       /* some are in it */
-        pthread_cond_wait(&a->cond, &a->lock);
-    pthread_mutex_unlock(&a->lock);
-    pthread_mutex_unlock(&a->call_lock);
-    return all;
 }
 
 /* --- a mount --- */

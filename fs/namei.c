@@ -260,6 +260,7 @@ static int create_checked(struct txn *t, uint64_t dir, const char *name, uint32_
     }
     link_add(t, ino, in, dir, cookie);
     dirent_put(t->w, dir, cookie, name, n, ino, mode);
+    feed_named(t->w, FEED_CREATE, dir, name, n, ino, in, target, t->now);
     *ret_ino = ino;
     *ret = *in;
     return 0;
@@ -338,9 +339,13 @@ static int link_checked(struct txn *t, uint64_t ino, uint64_t dir, const char *n
         r = ws_reserve(t->w, 2 * TXN_INODES, 0);
     if (r < 0)
         return r;
+    bool first = in->nlink == 0;
     link_add(t, ino, in, dir, cookie);
     in->ctime = t->now;
     dirent_put(t->w, dir, cookie, name, n, ino, in->mode);
+    feed_named(t->w, first ? FEED_CREATE : FEED_LINK, dir, name, n, ino, in, NULL, t->now);
+    if (first && in->size)
+        feed_content(t->w, FEED_WRITE, ino, in, 0, in->size, 0, 0, t->now);
     *ret = *in;
     return 0;
 }
@@ -386,6 +391,7 @@ static int remove_checked(struct txn *t, uint64_t dir, const char *name, bool wa
     struct key k = key_dirent(dir, at.cookie, name, n);
     ws_del(t->w, &k);
     dir_touch(t, parent, -1, want_dir ? -1 : 0);
+    feed_named(t->w, FEED_UNLINK, dir, name, n, at.ino, in, NULL, t->now);
     return 0;
 }
 

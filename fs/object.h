@@ -67,6 +67,12 @@ void snap_rec_delete(struct batch *b, const char *id);
 int base_each(struct meta *m, int (*fn)(void *arg, const struct base_rec *r), void *arg);
 int ws_rec_each(struct meta *m, int (*fn)(void *arg, const struct ws_rec *r), void *arg);
 int snap_rec_each(struct meta *m, int (*fn)(void *arg, const struct snap_rec *r), void *arg);
+/* Only those that name `id` somewhere (their own, their workspace, their parent, what was merged), and perhaps a few others: a look at 100,000 records
+ * costs a tenth of decoding them. */
+int ws_rec_each_naming(struct meta *m, const char *id, int (*fn)(void *arg, const struct ws_rec *r), void *arg);
+int snap_rec_each_naming(struct meta *m, const char *id, int (*fn)(void *arg, const struct snap_rec *r), void *arg);
+/* How many workspaces and snapshots there are; counts to `max` only. */
+uint64_t object_count(struct meta *m, uint64_t max);
 /* Workspace names: key 'n' name -> workspace id. Snapshot names: key 'm' ws_id NUL name -> snapshot id. */
 int ws_name_get(struct meta *m, const char *name, char ret_id[ID_MAX]);       /* -ENOENT */
 void ws_name_put(struct batch *b, const char *name, const char *id);
@@ -75,6 +81,7 @@ int snap_name_get(struct meta *m, const char *ws_id, const char *name, char ret_
 void snap_name_put(struct batch *b, const char *ws_id, const char *name, const char *id);
 void snap_name_delete(struct batch *b, const char *ws_id, const char *name);
 /* Every name in the store: of workspaces with ws_id "", of snapshots with their workspace's. As written: nothing is checked. */
+int snap_name_each(struct meta *m, int (*fn)(void *arg, const char *ws_id, const char *name, const char *id), void *arg);   /* of snapshots only */
 int name_each(struct meta *m, int (*fn)(void *arg, const char *ws_id, const char *name, const char *id), void *arg);
 /* Numbers for bases, layers and segments (one sequence) and for seq: never handed out twice, also after a crash (reserved in blocks of 1024). */
 struct counter;

@@ -41,23 +41,23 @@ static int find_ws_name(struct store *s, const char *name, struct ws_rec *ret)
     return r < 0 ? r : find_ws(s, id, ret);
 }
 
-struct by_name { const char *name; struct snap_rec *ret; unsigned count; };
+struct by_name { const char *name; char id[ID_MAX]; unsigned count; };
 
-static int match_name(void *arg, const struct snap_rec *r)
+static int match_name(void *arg, const char *ws_id, const char *name, const char *id)
 {
     struct by_name *b = arg;
 
-    if (!strcmp(r->name, b->name) && b->count++ == 0)
-        *b->ret = *r;
+    if (!strcmp(name, b->name) && b->count++ == 0)
+        strcpy(b->id, id);
     return b->count > 1 ? -ENOTUNIQ : 0;
 }
 
 static int find_bare_snap(struct store *s, const char *name, struct snap_rec *ret)
 {
-    struct by_name b = { .name = name, .ret = ret };
-    int r = snap_rec_each(s->meta, match_name, &b);
+    struct by_name b = { .name = name };
+    int r = snap_name_each(s->meta, match_name, &b);
 
-    return r < 0 ? r : b.count ? 0 : -ENOENT;
+    return r < 0 ? r : b.count ? snap_rec_get(s->meta, b.id, ret) : -ENOENT;
 }
 
 static int find_qualified(struct store *s, const char *text, const char *at, struct snap_rec *ret)

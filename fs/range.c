@@ -59,6 +59,7 @@ static int fallocate_checked(struct txn *t, uint64_t ino, int mode, uint64_t off
         return r;
     if (!(how & WS_KEEP_TIMES))
         in->mtime = in->ctime = t->now;
+    feed_content(w, FEED_WRITE, ino, in, off, end, mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) ? FEED_ZEROED : 0, 0, t->now);
     return 0;
 }
 

@@ -207,13 +207,21 @@ static bool key_is_text(const uint8_t *key, size_t key_len, const char *text)
     return key_len == 1 + strlen(text) && !memcmp(key + 1, text, key_len - 1);
 }
 
-struct ws_ctx { int (*fn)(void *arg, const struct ws_rec *r); void *arg; };
+/* naming: NULL, or an id: records without these bytes are passed over unread. */
+static bool passes(const char *naming, const uint8_t *p, size_t n)
+{
+    return !naming || memmem(p, n, naming, strlen(naming));
+}
+
+struct ws_ctx { int (*fn)(void *arg, const struct ws_rec *r); void *arg; const char *naming; };
 
 static int each_ws(void *ctx, const uint8_t *key, size_t key_len, const uint8_t *p, size_t n)
 {
     struct ws_ctx *c = ctx;
     struct ws_rec rec;
 
+    if (!passes(c->naming, p, n))
+        return 0;
     if (ws_rec_decode(p, n, &rec) < 0 || !key_is_text(key, key_len, rec.id))
         return -EUCLEAN;
     return c->fn(c->arg, &rec);
@@ -221,18 +229,27 @@ static int each_ws(void *ctx, const uint8_t *key, size_t key_len, const uint8_t 
 
 int ws_rec_each(struct meta *m, int (*fn)(void *arg, const struct ws_rec *r), void *arg)
 {
-    struct ws_ctx c = { fn, arg };
+    struct ws_ctx c = { fn, arg, NULL };
 
     return each_record(m, 'w', each_ws, &c);
 }
 
-struct snap_ctx { int (*fn)(void *arg, const struct snap_rec *r); void *arg; };
+int ws_rec_each_naming(struct meta *m, const char *id, int (*fn)(void *arg, const struct ws_rec *r), void *arg)
+{
+    struct ws_ctx c = { fn, arg, id };
+
+    return each_record(m, 'w', each_ws, &c);
+}
+
+struct snap_ctx { int (*fn)(void *arg, const struct snap_rec *r); void *arg; const char *naming; };
 
 static int each_snap(void *ctx, const uint8_t *key, size_t key_len, const uint8_t *p, size_t n)
 {
     struct snap_ctx *c = ctx;
     struct snap_rec rec;
 
+    if (!passes(c->naming, p, n))
+        return 0;
     if (snap_rec_decode(p, n, &rec) < 0 || !key_is_text(key, key_len, rec.id))
         return -EUCLEAN;
     return c->fn(c->arg, &rec);
@@ -240,9 +257,34 @@ static int each_snap(void *ctx, const uint8_t *key, size_t key_len, const uint8_
 
 int snap_rec_each(struct meta *m, int (*fn)(void *arg, const struct snap_rec *r), void *arg)
 {
-    struct snap_ctx c = { fn, arg };
+    struct snap_ctx c = { fn, arg, NULL };
 
     return each_record(m, 's', each_snap, &c);
+}
+
+int snap_rec_each_naming(struct meta *m, const char *id, int (*fn)(void *arg, const struct snap_rec *r), void *arg)
+{
+    struct snap_ctx c = { fn, arg, id };
+
+    return each_record(m, 's', each_snap, &c);
+}
+
+struct tally { uint64_t n, max; };
+
+static int count_one(void *ctx, const uint8_t *key, size_t key_len, const uint8_t *p, size_t n)
+{
+    struct tally *t = ctx;
+
+    return ++t->n >= t->max;
+}
+
+uint64_t object_count(struct meta *m, uint64_t max)
+{
+    struct tally t = { .max = max };
+
+    if (each_record(m, 'w', count_one, &t) == 0)
+        each_record(m, 's', count_one, &t);
+    return t.n;
 }
 
 /* --- names: the value is the id as text --- */
@@ -328,6 +370,13 @@ static int each_name(void *ctx, const uint8_t *key, size_t key_len, const uint8_
     if ((key[0] == 'm') != (nul != NULL) || !take_text(rest, (size_t)(key + key_len - rest), name, sizeof name) || !take_text(p, n, id, sizeof id))
         return -EUCLEAN;
     return c->fn(c->arg, ws_id, name, id);
+}
+
+int snap_name_each(struct meta *m, int (*fn)(void *arg, const char *ws_id, const char *name, const char *id), void *arg)
+{
+    struct name_ctx c = { fn, arg };
+
+    return each_record(m, 'm', each_name, &c);
 }
 
 int name_each(struct meta *m, int (*fn)(void *arg, const char *ws_id, const char *name, const char *id), void *arg)

@@ -147,13 +147,21 @@ static int rename_checked(struct txn *t, uint64_t from_dir, const char *from_nam
         if (inode_is_dir(to.in) && from_dir != to_dir && (r = check_no_loop(t->w, to.at.ino, from_dir)) < 0)
             return r;
         exchange(t, &from, &to);
+        feed_renamed(t->w, true, from_dir, from_name, from.n, to_dir, to_name, to.n, from.at.ino, from.in, to.at.ino, t->now);
         return 0;
     }
     if (to.there && to.at.ino == from.at.ino)
         return 1;                         /* two names of one file: nothing is done */
     if (to.there && (r = check_target(&from, &to)) < 0)
         return r;
-    return move(t, &from, &to, flags);
+    r = move(t, &from, &to, flags);
+    if (r < 0)
+        return r;
+    feed_renamed(t->w, false, from_dir, from_name, from.n, to_dir, to_name, to.n, from.at.ino, from.in, to.there ? to.at.ino : 0, t->now);
+    const struct txn_inode *left = &t->e[t->count - 1];
+    if (flags & RENAME_WHITEOUT)
+        feed_named(t->w, FEED_CREATE, from_dir, from_name, from.n, left->ino, &left->in, NULL, t->now);
+    return 0;
 }
 
 int ws_rename(struct workspace *w, uint64_t from_dir, const char *from, uint64_t to_dir, const char *to, unsigned flags)

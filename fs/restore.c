@@ -193,7 +193,11 @@ static int graft_locked(struct graft *g, const char *const *paths, const uint64_
         r = graft_keys(g);
     if (!r)
         r = graft_stales(g, stales);
-    return r ? r : graft_apply(g);
+    if (!r)
+        r = graft_apply(g);
+    for (size_t i = 0; !r && i < count; i++)
+        feed_replaced(g->w, paths[i]);
+    return r;
 }
 
 int restore_paths(struct store *s, struct workspace *w, struct view *v, const char *const *paths, const uint64_t *expected, size_t count, bool may_miss,
@@ -260,6 +264,11 @@ int verb_restore(struct store *s, struct workspace *w, const struct snap_rec *to
         return r;
     r = whole ? restore_whole(s, w, v, to, &rep) : restore_given(s, w, v, paths, path_count, &rep);
     view_unref(v);
+    if (!r) {
+        ws_lock(w);
+        feed_mark(w, FEED_RESTORE, to->id, to->name, 0);
+        ws_unlock(w);
+    }
     if (!r && ret)
         *ret = rep;
     return r;

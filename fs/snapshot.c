@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "fs/meta.h"
 #include "fs/store.h"
+#include "fs/feed.h"
 #include "fs/verbs_internal.h"
 #include "fs/view.h"
 #include "fs/workspace.h"
@@ -83,10 +84,17 @@ static void snap_take_args(struct snap_rec *snap, const struct snapshot_args *a)
         memcpy(snap->merged[snap->merged_count++], a->merged[i], ID_MAX);
 }
 
+static void snap_mark(struct freeze_extra *self, struct workspace *w, const struct view *v)
+{
+    const struct snap_rec *snap = ((struct snap_extra *)self)->snap;
+
+    feed_mark(w, !v ? FEED_FAILED : snap->cause == SNAP_MERGE ? FEED_MERGE : FEED_SNAPSHOT, snap->id, snap->name, 0);
+}
+
 static int snapshot_held(struct store *s, struct workspace *w, const struct snapshot_args *a, struct snap_rec *ret, struct snapshot_timing *t)
 {
     struct snap_rec snap;
-    struct snap_extra x = { .extra.fn = snap_write, .snap = &snap };
+    struct snap_extra x = { .extra = { snap_write, snap_mark }, .snap = &snap };
     struct view *v;
     int r = snap_prepare(s, a->cause, &snap);
 
@@ -226,6 +234,14 @@ static int fork_write(struct freeze_extra *self, struct batch *b, const struct v
     return 0;
 }
 
+static void fork_mark(struct freeze_extra *self, struct workspace *w, const struct view *v)
+{
+    const struct fork_plan *p = (const struct fork_plan *)self;
+    bool same = v && p->same.id[0] && !strcmp(w->rec.parent_snap, p->same.id) && p->same.base == v->rec.id;
+
+    feed_mark(w, v ? FEED_FORK : FEED_FAILED, same ? p->same.id : p->snap.id, p->out[0].name, p->n);
+}
+
 static int fork_from_ws(struct fork_plan *p, const char *id, struct snapshot_timing *t)
 {
     struct store *s = p->store;
@@ -334,7 +350,7 @@ int fork_many(struct store *s, const struct object *src, const char *const *name
 {
     uint64_t start = clock_mono_ns();
     struct snapshot_timing own = { 0 }, *t = timing ? timing : &own;
-    struct fork_plan p = { .extra.fn = fork_write, .store = s, .attrs = attrs, .n = n };
+    struct fork_plan p = { .extra = { fork_write, fork_mark }, .store = s, .attrs = attrs, .n = n };
     _cleanup_free_ struct name_hold *holds = mem_zalloc(n * sizeof *holds);
     _cleanup_free_ struct ws_rec *out = mem_alloc(n * sizeof *out);
     unsigned held_names = 0;

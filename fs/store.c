@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "fs/chunk.h"
+#include "fs/feed.h"
 #include "fs/fold.h"
 #include "fs/meta.h"
 #include "fs/node.h"
@@ -334,6 +335,8 @@ static int open_parts(struct store *s, const char *dir, const struct store_optio
         return -ENOMEM;
     r = counter_next(s->counter, &s->opened_at);
     s->commit_interval_ms = opt->no_background ? 0 : opt->commit_interval_ms;
+    if (r == 0)
+        feed_clean(s);
     return r < 0 ? r : opt->late ? note_and_queue_unfolded(s) : store_begin(s);
 }
 

@@ -21,6 +21,7 @@ struct store {
     struct view *views;                   /* loaded views, list by next; under lock */
     struct workspace *workspaces;         /* open workspaces, list by next; under lock */
     _Atomic bool lost;                    /* a workspace was closed whose last commit failed: what it did since the one before is gone */
+    _Atomic uint64_t states_made;         /* snapshots written since the store was opened; grows with the commit_lock of the workspace they are of */
     uint64_t closes;                      /* workspaces that have left the table; under lock */
     struct name_hold *names_held;         /* names that a verb under way is about to give (verbs_internal.h); under lock */
 

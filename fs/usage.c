@@ -351,23 +351,70 @@ static int report_all(struct sizes *z, int (*fn)(void *arg, const struct usage *
     return r;
 }
 
+/* Of the objects in z, which is freed. */
+static int measure(struct sizes *z, int (*fn)(void *arg, const struct usage *u), void *arg)
+{
+    int r = load_items(z);
+
+    if (r == 0)
+        r = own_all(z);
+    if (r == 0)
+        r = report_all(z, fn, arg);
+    for (size_t i = 0; i < z->count; i++)
+        view_unref(z->items[i].view);
+    free(z->items);
+    addr_set_fini(&z->nodes);
+    addr_set_fini(&z->chunks);
+    return r;
+}
+
+static struct sizes sizes_of(struct store *s)
+{
+    return (struct sizes){ .store = s, .nodes = ADDR_SET(sizeof(struct node_val)), .chunks = ADDR_SET(sizeof(struct chunk_val)) };
+}
+
 int verb_usage(struct store *s, int (*fn)(void *arg, const struct usage *u), void *arg)
 {
-    struct sizes z = { .store = s, .nodes = ADDR_SET(sizeof(struct node_val)), .chunks = ADDR_SET(sizeof(struct chunk_val)) };
+    struct sizes z = sizes_of(s);
     int r = ws_rec_each(s->meta, add_ws, &z);
 
     if (r == 0)
         r = snap_rec_each(s->meta, add_snap, &z);
-    if (r == 0)
-        r = load_items(&z);
-    if (r == 0)
-        r = own_all(&z);
-    if (r == 0)
-        r = report_all(&z, fn, arg);
-    for (size_t i = 0; i < z.count; i++)
-        view_unref(z.items[i].view);
-    free(z.items);
-    addr_set_fini(&z.nodes);
-    addr_set_fini(&z.chunks);
-    return r;
+    if (r < 0)
+        z.count = 0;
+    int e = measure(&z, fn, arg);
+    return r < 0 ? r : e;
+}
+
+/* --- one object --- */
+
+struct wanted { const char *id; struct usage *ret; bool found; };
+
+static int keep_wanted(void *arg, const struct usage *u)
+{
+    struct wanted *w = arg;
+
+    if (strcmp(u->id, w->id) != 0)
+        return 0;
+    *w->ret = *u;
+    w->found = true;
+    return 1;
+}
+
+int verb_usage_of(struct store *s, const char *id, bool is_snapshot, uint64_t objects_max, struct usage *ret)
+{
+    struct wanted w = { .id = id, .ret = ret };
+    bool all = object_count(s->meta, objects_max + 1) <= objects_max;
+    struct sizes z = sizes_of(s);
+    int r;
+
+    if (all)
+        r = verb_usage(s, keep_wanted, &w);
+    else
+        r = add_item(&z, id, is_snapshot) ? measure(&z, keep_wanted, &w) : -ENOMEM;
+    if (r < 0)
+        return r;
+    if (!all)
+        ret->shared_bytes = ret->private_bytes = ret->meta_private_bytes = 0;       /* of one object alone that cannot be told */
+    return !w.found ? -ENOENT : all;
 }

@@ -1,10 +1,11 @@
-/* Verbs that change records: create, remove, rename, label.
+/* Verbs that change records: create, rename, label (verb_remove.c: remove).
  *
  * A workspace's record is also written by its commits, from memory. So whoever changes it here holds the workspace's commit_lock with nothing
  * pending, and changes both the record on disk (as the last commit left it: its counters belong to the keys on disk) and the one in memory.
  * Snapshot records are changed under store->lock. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/feed.h"
 #include "fs/key.h"
 #include "fs/meta.h"
 #include "fs/store.h"
@@ -105,6 +107,7 @@ static int update_locked(struct workspace *w, int (*change)(void *arg, struct ws
     change(arg, &w->rec);
     pthread_mutex_unlock(&w->lock);
     r = meta_write(w->store->meta, b, true);
+    atomic_fetch_add(&w->store->states_made, 1);       /* b may hold a snapshot */
     if (r < 0) {
         pthread_mutex_lock(&w->lock);
         memcpy(w->rec.name, before.name, sizeof before.name);
@@ -133,183 +136,6 @@ int ws_update(struct store *s, const char *id, int (*change)(void *arg, struct w
     r = update_locked(w, change, arg, b);
     pthread_mutex_unlock(&w->commit_lock);
     return r;
-}
-
-/* --- remove --- */
-
-struct snaps_of { const char *ws_id; bool named; struct batch *b; };
-
-static int remove_snap_of(void *arg, const struct snap_rec *r)
-{
-    struct snaps_of *x = arg;
-
-    if (strcmp(r->ws_id, x->ws_id) != 0)
-        return 0;
-    if (r->name[0] && !x->named)
-        return -ENOTEMPTY;
-    snap_rec_delete(x->b, r->id);
-    if (r->name[0])
-        snap_name_delete(x->b, r->ws_id, r->name);
-    return 0;
-}
-
-/* With commit_lock, or with nobody having the workspace open. */
-static int remove_records(struct store *s, const char *id, bool with_snapshots)
-{
-    _cleanup_(batch_free_p) struct batch *b = batch_new();
-    struct snaps_of x = { .ws_id = id, .named = with_snapshots, .b = b };
-    struct ws_rec rec;
-    int r = b ? ws_rec_get(s->meta, id, &rec) : -ENOMEM;
-
-    if (r == 0)
-        r = snap_rec_each(s->meta, remove_snap_of, &x);
-    if (r < 0)
-        return r;
-    ws_rec_delete(b, id);
-    ws_name_delete(b, rec.name);
-    layer_batch_delete_all(b, rec.live);
-    return meta_write(s->meta, b, true);
-}
-
-/* Whoever still holds the workspace finds it broken: no commit of theirs brings its record back. */
-static int remove_open(struct workspace *w, bool with_snapshots)
-{
-    int broken, r;
-
-    pthread_mutex_lock(&w->commit_lock);
-    pthread_mutex_lock(&w->lock);
-    if (w->mount) {
-        pthread_mutex_unlock(&w->lock);
-        pthread_mutex_unlock(&w->commit_lock);
-        return -EBUSY;
-    }
-    broken = w->broken;
-    w->broken = -ENOENT;
-    pthread_mutex_unlock(&w->lock);
-    r = remove_records(w->store, w->rec.id, with_snapshots);
-    pthread_mutex_lock(&w->lock);
-    if (r < 0) {
-        w->broken = broken;
-    } else {
-        batch_clear(w->pending);
-        pthread_cond_broadcast(&w->frozen);
-    }
-    pthread_mutex_unlock(&w->lock);
-    pthread_mutex_unlock(&w->commit_lock);
-    return r;
-}
-
-static int remove_ws(struct store *s, const char *id, bool with_snapshots)
-{
-    _cleanup_(workspace_unref_p) struct workspace *w = NULL;
-    int r = workspace_open(s, id, &w);
-
-    if (r == -EUCLEAN || r == -EIO)       /* its content is damaged: it can be removed all the same */
-        return remove_records(s, id, with_snapshots);
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&w->lock);
-    bool mounted = w->mount;
-    pthread_mutex_unlock(&w->lock);
-    if (mounted)
-        return -EBUSY;
-    r = workspace_commit(w);
-    if (r < 0)
-        log_warn("workspace=%s step=remove_commit err=%s", id, errno_name(r));
-    return remove_open(w, with_snapshots);
-}
-
-/* What came after a removed snapshot follows what came before it. */
-struct reparent { const char *from; char to[ID_MAX]; struct batch *b; };
-
-static int reparent_snap(void *arg, const struct snap_rec *r)
-{
-    struct reparent *x = arg;
-
-    if (!strcmp(r->parent, x->from)) {
-        struct snap_rec rec = *r;
-        memcpy(rec.parent, x->to, sizeof rec.parent);
-        snap_rec_put(x->b, &rec);
-    }
-    return 0;
-}
-
-static int remove_snap_locked(struct store *s, const char *id, struct reparent *x)
-{
-    _cleanup_(batch_free_p) struct batch *b = batch_new();
-    struct snap_rec rec;
-    int r = b ? snap_rec_get(s->meta, id, &rec) : -ENOMEM;
-
-    if (r < 0)
-        return r;
-    x->b = b;
-    memcpy(x->to, rec.parent, sizeof x->to);
-    r = snap_rec_each(s->meta, reparent_snap, x);
-    if (r < 0)
-        return r;
-    snap_rec_delete(b, id);
-    if (rec.name[0])
-        snap_name_delete(b, rec.ws_id, rec.name);
-    return meta_write(s->meta, b, true);
-}
-
-struct standing { const char *snap; char (*ids)[ID_MAX]; size_t count, cap; };
-
-static int note_standing(void *arg, const struct ws_rec *r)
-{
-    struct standing *x = arg;
-
-    if (strcmp(r->parent_snap, x->snap) != 0)
-        return 0;
-    if (x->count == x->cap) {
-        size_t cap = x->cap ? x->cap * 2 : 16;
-        char (*ids)[ID_MAX] = mem_realloc(x->ids, cap * sizeof *ids);
-
-        if (!ids)
-            return -ENOMEM;
-        x->ids = ids;
-        x->cap = cap;
-    }
-    memcpy(x->ids[x->count++], r->id, ID_MAX);
-    return 0;
-}
-
-static int restand(void *arg, struct ws_rec *rec)
-{
-    const struct reparent *x = arg;
-
-    if (!strcmp(rec->parent_snap, x->from))
-        memcpy(rec->parent_snap, x->to, sizeof rec->parent_snap);
-    return 0;
-}
-
-/* The snapshot is gone when its record is; that workspaces which stood on it now name its parent is for the log only. */
-static int remove_snap(struct store *s, const char *id)
-{
-    struct standing st = { .snap = id };
-    struct reparent x = { .from = id };
-    int r = ws_rec_each(s->meta, note_standing, &st);
-
-    if (r == 0) {
-        pthread_mutex_lock(&s->lock);
-        r = remove_snap_locked(s, id, &x);
-        pthread_mutex_unlock(&s->lock);
-    }
-    for (size_t i = 0; r == 0 && i < st.count; i++) {
-        struct batch *b = batch_new();
-        int e = b ? ws_update(s, st.ids[i], restand, &x, b) : -ENOMEM;
-
-        if (e < 0)
-            log_warn("workspace=%s step=reparent err=%s", st.ids[i], errno_name(e));
-        batch_free(b);
-    }
-    free(st.ids);
-    return r;
-}
-
-int verb_remove(struct store *s, const struct object *o, bool with_snapshots)
-{
-    return o->snap.id[0] ? remove_snap(s, o->snap.id) : remove_ws(s, o->ws.id, with_snapshots);
 }
 
 /* --- rename --- */
@@ -352,6 +178,7 @@ static int rename_snap(struct store *s, const char *id, const char *new_name)
         snap_name_put(b, rec.ws_id, rec.name, rec.id);
         snap_rec_put(b, &rec);
         r = meta_write(s->meta, b, true);
+        atomic_fetch_add(&s->states_made, 1);
     }
     pthread_mutex_unlock(&s->lock);
     return r;

@@ -25,6 +25,11 @@ int verb_snapshot(struct store *s, struct workspace *w, const struct snapshot_ar
 int verb_fork(struct store *s, const struct object *src, const char *const *names, unsigned n, struct ws_rec *ret, unsigned *ret_bad, struct snapshot_timing *timing);
 /* Workspace: must not be mounted (-EBUSY); its unnamed snapshots go with it; named ones: -ENOTEMPTY unless with_snapshots. Snapshot: any time; forks keep their data. */
 int verb_remove(struct store *s, const struct object *o, bool with_snapshots);
+/* For many, one after the other: all snapshots are looked at once, in remove_begin (NULL: no memory, or a record cannot be read; verb_remove_of takes that and looks each time). */
+struct removal;
+struct removal *remove_begin(struct store *s);
+void remove_end(struct removal *x);       /* NULL is fine */
+int verb_remove_of(struct store *s, const struct removal *all, const struct object *o, bool with_snapshots);
 int verb_rename(struct store *s, const struct object *o, const char *new_name);
 /* Sets (val) or removes (val NULL) labels; one atomic change. -E2BIG: more than LABEL_MAX. */
 struct label_change { const char *key, *val; };
@@ -63,6 +68,8 @@ int verb_gc(struct store *s, bool dry_run, bool pack, struct gc_report *ret);
 struct usage { uint64_t files, dirs, logical_bytes, shared_bytes, private_bytes, meta_private_bytes; char id[ID_MAX]; bool is_snapshot; };
 /* Sizes of every object (one walk of the store); fn per object. Bytes stored after dedup; private = only this object refers to it. */
 int verb_usage(struct store *s, int (*fn)(void *arg, const struct usage *u), void *arg);
+/* Of one object. 1; 0: the store has more than objects_max objects, so what is shared and what is private, which takes a walk of all of them, is not measured; -ENOENT. */
+int verb_usage_of(struct store *s, const char *id, bool is_snapshot, uint64_t objects_max, struct usage *ret);
 struct problem { const char *where; const char *what; };     /* where: object or path or address; what: one sentence */
 int verb_fsck(struct store *s, int (*fn)(void *arg, const struct problem *p), void *arg, uint64_t *ret_checked);
 int verb_scrub(struct store *s, bool repair, int (*fn)(void *arg, const struct problem *p), void *arg, uint64_t *ret_checked);

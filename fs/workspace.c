@@ -22,6 +22,7 @@
 
 void workspace_free(struct workspace *w)
 {
+    feed_unref(w->feed);
     redo_free(w->redo);
     layer_unref(w->live);
     view_unref(w->view);
@@ -99,6 +100,7 @@ static struct workspace *find_locked(struct store *s, const char *id)
 int workspace_open(struct store *s, const char *id, struct workspace **ret)
 {
     struct workspace *w, *mine = NULL;
+    bool opened = false;
     int r = 0;
 
     pthread_mutex_lock(&s->lock);
@@ -115,6 +117,8 @@ int workspace_open(struct store *s, const char *id, struct workspace **ret)
             w = TAKE_PTR(mine);
             w->next = s->workspaces;
             s->workspaces = w;
+            opened = true;
+            pthread_mutex_lock(&w->lock);     /* nobody changes anything before its journal is there; only now, as a load may have been in vain */
             break;
         } else if (r == 0) {
             break;
@@ -123,6 +127,14 @@ int workspace_open(struct store *s, const char *id, struct workspace **ret)
     pthread_mutex_unlock(&s->lock);
     if (mine)
         workspace_free(mine);
+    if (opened) {
+        r = feed_open(s, w->rec.id, NULL, &w->feed);
+        if (r < 0)
+            w->broken = -EIO;             /* changes that nobody is told of would be worse */
+        pthread_mutex_unlock(&w->lock);
+        if (r < 0)
+            workspace_unref(w);
+    }
     if (r == 0)
         *ret = w;
     return r;
@@ -187,6 +199,10 @@ void workspace_unref(struct workspace *w)
         if (r < 0)
             log_error("workspace=%s step=close err=%s what=\"changes since the last commit are lost\"", w->rec.id, errno_name(r));
     }
+    if (w->feed && !w->broken && !workspace_is_dirty(w))
+        feed_close(w->feed);              /* before another can open it */
+    else if (w->feed)
+        feed_end(w->feed);
     for (struct workspace **p = &s->workspaces; *p; p = &(*p)->next) {
         if (*p == w) {
             *p = w->next;
@@ -206,11 +222,15 @@ void ws_lock(struct workspace *w)
 
 void ws_unlock(struct workspace *w)
 {
+    if (w->feed && feed_publish(w->feed) && w->redo)
+        redo_put_feed(w);
     if (w->redo) {
         redo_publish(w->redo);
         if (redo_is_due(w->redo))
             folder_hurry(w->store);
     }
+    if (w->feed)
+        feed_show(w->feed);               /* after the operation is in the redo log */
     pthread_rwlock_unlock(&w->store->view_lock);
     pthread_mutex_unlock(&w->lock);
 }
@@ -488,5 +508,7 @@ void txn_commit(struct txn *t)
 
 void txn_abort(struct txn *t)
 {
+    if (t->w->feed)
+        feed_drop(t->w->feed);
     ws_unlock(t->w);
 }

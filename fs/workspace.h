@@ -10,7 +10,7 @@
 #include "fs/object.h"
 #include "fs/view.h"
 
-struct store; struct mount; struct nlook; struct redo;
+struct store; struct mount; struct nlook; struct redo; struct feed;
 
 struct workspace {
     struct workspace *next;               /* store->workspaces */
@@ -49,6 +49,8 @@ struct workspace {
     uint64_t dirty_since_ns;              /* monotonic, 0 = clean */
     _Atomic int64_t kernel_ns;            /* the latest time of a file that the kernel gave by its own clock; set by the FUSE face */
     struct mount *mount;                  /* set by the FUSE face, for invalidation; under lock */
+    uint64_t feed_seq;                    /* what the redo log said of the change journal when the workspace was adopted */
+    struct feed *feed;                    /* the change journal, NULL while it is off; under lock and changed with commit_lock too */
 };
 
 /* Open by id, from the table or the disk (its live layer is loaded; inodes without links are dropped). 0 and a reference. */
@@ -87,7 +89,11 @@ int workspace_commit(struct workspace *w);
  * durable. extra->fn may add records to the same atomic batch (a snapshot record, forks) and change parent_snap in rec: the workspace's
  * record, which is written and kept with it. It runs with the workspace's locks held: it must only fill the batch. Waits while
  * FROZEN_MAX layers are unfolded. *ret_held_ns: how long mutations were held back (may be NULL). */
-struct freeze_extra { int (*fn)(struct freeze_extra *self, struct batch *b, const struct view *v, struct ws_rec *rec); };
+/* mark: NULL, or called with ws.lock held at the very moment whose state v is: for the change journal. v NULL: it did not come to be after all. */
+struct freeze_extra {
+    int (*fn)(struct freeze_extra *self, struct batch *b, const struct view *v, struct ws_rec *rec);
+    void (*mark)(struct freeze_extra *self, struct workspace *w, const struct view *v);
+};
 int workspace_freeze(struct workspace *w, struct freeze_extra *extra, struct view **ret, uint64_t *ret_held_ns);
 /* Puts another state under the workspace: live layer dropped (after a freeze by the caller if it is to be kept), view replaced. Durable. */
 int workspace_replace(struct workspace *w, struct view *v, const char *snap_id);

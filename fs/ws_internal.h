@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "fs/feed.h"
 #include "fs/key.h"
 #include "fs/map.h"
 #include "fs/workspace.h"
@@ -14,6 +15,7 @@ int workspace_load(struct store *s, const char *id, struct redo *redo, struct wo
 int workspace_add(struct workspace *w);                                          /* into the table; -EBUSY: there is one of this id */
 /* Makes the live layer (and the view) of a workspace that was just loaded what the log says. */
 int redo_replay(struct workspace *w, const struct redo *redo);
+void redo_put_feed(struct workspace *w);                                         /* the number of the journal's last event; ws.lock held, w->feed and w->redo are there */
 /* A freeze with numbers that were given before; durable. */
 int workspace_refreeze(struct workspace *w, uint64_t base_id, uint64_t live_id);
 /* The counters, anew: while nobody had the workspace open its view may have been folded, and then counts other units than it did. Nobody else has it yet. */

@@ -132,7 +132,12 @@ int ws_drop_caps(struct workspace *w, uint64_t ino, struct inode *in)
     uint32_t bytes;
     int r = key_size(w, &k, in, &bytes);
 
-    return r > 0 ? drop_key(w, ino, in, &k, bytes) : r;
+    if (r <= 0)
+        return r;
+    r = drop_key(w, ino, in, &k, bytes);
+    if (r == 0)
+        feed_xattr(w, ino, in, CAPS, FEED_REMOVED, itime_now());
+    return r;
 }
 
 /* 1: the ACL says no more than the mode and is not to be stored. */
@@ -190,6 +195,8 @@ static int set_checked(struct txn *t, uint64_t ino, const char *name, const uint
         r = drop_key(t->w, ino, in, &k, bytes);
     }
     in->ctime = t->now;
+    if (r == 0)
+        feed_xattr(t->w, ino, in, name, drop ? FEED_REMOVED : FEED_SET, t->now);
     return r;
 }
 
@@ -232,6 +239,8 @@ int ws_removexattr(struct workspace *w, uint64_t ino, const char *name)
     if (r > 0) {
         r = drop_key(w, ino, in, &k, bytes);
         in->ctime = t.now;
+        if (r == 0)
+            feed_xattr(w, ino, in, name, FEED_REMOVED, t.now);
     } else if (r == 0) {
         r = -ENODATA;
     }

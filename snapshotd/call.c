@@ -279,16 +279,21 @@ json_t *ws_json(struct call *c, const struct ws_rec *w)
 
 json_t *snap_json(struct call *c, const struct snap_rec *s)
 {
-    static const char *const causes[] = { "unknown", "user", "fork", "import", "restore", "auto", "merge" };
-    const char *cause = causes[(unsigned)s->cause < 7 ? s->cause : 0];
     struct ws_rec w;
     bool there = !ws_rec_get(c->store->meta, s->ws_id, &w);
 
+    return snap_json_named(s, there ? w.name : s->ws_name);
+}
+
+json_t *snap_json_named(const struct snap_rec *s, const char *ws_name)
+{
+    static const char *const causes[] = { "unknown", "user", "fork", "import", "restore", "auto", "merge" };
+    const char *cause = causes[(unsigned)s->cause < 7 ? s->cause : 0];
     json_t *merged = json_array();
     for (uint32_t i = 0; i < s->merged_count; i++)
         json_array_append_new(merged, json_string(s->merged[i]));
     return json_pack("{s:s,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:I,s:s,s:o,s:o,s:I}", "id", s->id, "name", id_or_null(s->name), "workspace",
-                     there ? w.name : s->ws_name, "workspace_id", s->ws_id, "kind", s->kind >= WS_ROOT ? "root" : "bare", "template", template_json(s->kind), "parent",
+                     ws_name, "workspace_id", s->ws_id, "kind", s->kind >= WS_ROOT ? "root" : "bare", "template", template_json(s->kind), "parent",
                      id_or_null(s->parent), "merged", merged, "created", (json_int_t)s->created, "cause", cause, "message",
                      snap_bytes(s->message, strlen(s->message)), "labels", labels_json(&s->labels), "seq", (json_int_t)s->seq);
 }

@@ -68,6 +68,7 @@ int call_send(struct call *c, json_t *msg, const int *fds, unsigned fd_count);
 /* --- what verbs share --- */
 json_t *ws_json(struct call *c, const struct ws_rec *w);
 json_t *snap_json(struct call *c, const struct snap_rec *s);
+json_t *snap_json_named(const struct snap_rec *s, const char *ws_name);     /* whose workspace's name is known */
 json_t *labels_json(const struct labels *l);
 json_t *timing_json(const struct snapshot_timing *t);
 /* Flush before a change; sets the error. Descriptors of the call are used if they came. */
@@ -92,5 +93,5 @@ int verb_do_mount(struct call *c), verb_mounts(struct call *c), verb_wait_gone(s
 int verb_do_snapshot(struct call *c), verb_do_fork(struct call *c), verb_do_restore(struct call *c), verb_do_diff(struct call *c);
 int verb_do_tree(struct call *c), verb_do_read(struct call *c);
 int verb_do_import(struct call *c), verb_do_import_archive(struct call *c), verb_do_export(struct call *c);
-int verb_do_merge(struct call *c), verb_do_auto(struct call *c);
+int verb_do_merge(struct call *c), verb_do_auto(struct call *c), verb_do_journal(struct call *c);
 int verb_do_gc(struct call *c), verb_do_stats(struct call *c), verb_do_fsck(struct call *c), verb_do_scrub(struct call *c);

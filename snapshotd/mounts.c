@@ -232,13 +232,28 @@ int mounts_wait_gone(struct mounts *t, uint64_t id, unsigned timeout_ms)
     return r;
 }
 
+/* {"LOOKUP": 12, ...}: what the kernel has asked since it was mounted. m: NULL while it is being made. */
+static json_t *messages_json(struct mount *m)
+{
+    json_t *o = json_object();
+    struct mount_stats s = { 0 };
+
+    if (m)
+        mount_stats(m, &s);
+    for (unsigned i = 0; i < sizeof(s.by_opcode) / sizeof(s.by_opcode[0]); i++)
+        if (s.by_opcode[i])
+            json_object_set_new(o, fuse_message_name(i), json_integer((json_int_t)s.by_opcode[i]));
+    return o;
+}
+
+/* With t->lock: an entry in the list has its mount. */
 static json_t *entry_json(const struct mount_entry *e)
 {
-    return json_pack("{s:I,s:s,s:b,s:b,s:b,s:b,s:b,s:s,s:o,s:i,s:I,s:I}", "mount", (json_int_t)e->id, "object", e->object, "snapshot", e->snapshot,
+    return json_pack("{s:I,s:s,s:b,s:b,s:b,s:b,s:b,s:s,s:o,s:i,s:I,s:I,s:o}", "mount", (json_int_t)e->id, "object", e->object, "snapshot", e->snapshot,
                      "read_only", e->ro, "attached", e->attached, "foreign", e->foreign, "protected", e->held && holding_is(e->table->holding),
                      "transport", e->uring ? "uring" : "classic",
                      "dir", e->dir ? snap_bytes(e->dir, strlen(e->dir)) : json_null(), "pid", (int)e->pid, "dev", (json_int_t)e->dev,
-                     "since", (json_int_t)e->since);
+                     "since", (json_int_t)e->since, "messages", messages_json(e->mount));
 }
 
 json_t *mounts_json(struct mounts *t, const char *object)

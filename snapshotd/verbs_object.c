@@ -9,6 +9,46 @@
 #include "fs/store.h"
 #include "snapshotd/call.h"
 
+enum { SHOW_SHARES_MAX = 2000, RM_MANY = 4 };
+
+/* --- list --- */
+
+/* Names of workspaces by id, so that a snapshot's is not asked of the store each time. In id order, as the store gives them. */
+struct ws_name { char id[ID_MAX], name[OBJECT_NAME_MAX + 1]; };
+struct ws_names { struct ws_name *v; size_t n, cap; };
+
+static int note_name(void *arg, const struct ws_rec *w)
+{
+    struct ws_names *t = arg;
+
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? t->cap * 2 : 256;
+        struct ws_name *v = mem_realloc(t->v, cap * sizeof(*v));
+        if (!v)
+            return -ENOMEM;
+        t->v = v;
+        t->cap = cap;
+    }
+    strcpy(t->v[t->n].id, w->id);
+    strcpy(t->v[t->n++].name, w->name);
+    return 0;
+}
+
+static int ws_name_order(const void *a, const void *b)
+{
+    return strcmp(((const struct ws_name *)a)->id, ((const struct ws_name *)b)->id);
+}
+
+/* The name that the snapshot's workspace has now; if it is gone, the one it had. */
+static const char *name_now(const struct ws_names *t, const struct snap_rec *s)
+{
+    struct ws_name key;
+
+    strcpy(key.id, s->ws_id);
+    const struct ws_name *found = t->n ? bsearch(&key, t->v, t->n, sizeof(*t->v), ws_name_order) : NULL;
+    return found ? found->name : s->ws_name;
+}
+
 static int list_ws(void *arg, const struct ws_rec *w)
 {
     struct call *c = arg;
@@ -17,7 +57,7 @@ static int list_ws(void *arg, const struct ws_rec *w)
 
 /* The template, and the throw-away roots under which the runner shows plain trees (sandbox/), are nobody's work: with their snapshots they are
  * shown when asked for. */
-struct listing { struct call *c; bool all; char template_id[ID_MAX]; };
+struct listing { struct call *c; bool all; char template_id[ID_MAX]; struct ws_names names; };
 
 static bool throw_away(const char *name)
 {
@@ -28,7 +68,10 @@ static bool throw_away(const char *name)
 static int list_some_ws(void *arg, const struct ws_rec *w)
 {
     struct listing *l = arg;
+    int r = note_name(&l->names, w);
 
+    if (r)
+        return r;
     bool template = template_labels(&w->labels);
 
     if (template && !ws_importing(w))
@@ -44,7 +87,7 @@ static int list_snap(void *arg, const struct snap_rec *s)
 
     if (!l->all && (template_labels(&s->labels) || !strcmp(s->ws_id, l->template_id) || throw_away(s->ws_name)))
         return 0;
-    return call_more(l->c, "snapshots", snap_json(l->c, s));
+    return call_more(l->c, "snapshots", snap_json_named(s, name_now(&l->names, s)));
 }
 
 int verb_list(struct call *c)
@@ -60,24 +103,11 @@ int verb_list(struct call *c)
     r = ws_rec_each(c->store->meta, list_some_ws, &l);
     if (!r)
         r = snap_rec_each(c->store->meta, list_snap, &l);
+    free(l.names.v);
     if (r)
         return call_errno(c, r, "list the store", NULL);
     c->result = json_pack("{s:[],s:[]}", "workspaces", "snapshots");
     return 0;
-}
-
-struct want { const char *id; json_t *found; };
-
-static int usage_of(void *arg, const struct usage *u)
-{
-    struct want *w = arg;
-
-    if (strcmp(u->id, w->id))
-        return 0;
-    w->found = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "files", (json_int_t)u->files, "dirs", (json_int_t)u->dirs,
-                         "logical_bytes", (json_int_t)u->logical_bytes, "shared_bytes", (json_int_t)u->shared_bytes,
-                         "private_bytes", (json_int_t)u->private_bytes, "meta_private_bytes", (json_int_t)u->meta_private_bytes);
-    return 1;
 }
 
 static json_t *root_json(struct call *c, uint64_t base)
@@ -89,6 +119,25 @@ static json_t *root_json(struct call *c, uint64_t base)
         return json_null();
     addr_hex(&b.root, text);
     return json_string(text);
+}
+
+/* What is shared and what is private is known when every tree of the store was walked: that is done where it is quick. `coppice stats` does it always. */
+static int add_sizes(struct call *c, const char *id, bool snapshot)
+{
+    struct usage u;
+    int r = verb_usage_of(c->store, id, snapshot, SHOW_SHARES_MAX, &u);
+
+    if (r < 0)
+        return r;
+    json_object_set_new(c->result, "files", json_integer((json_int_t)u.files));
+    json_object_set_new(c->result, "dirs", json_integer((json_int_t)u.dirs));
+    json_object_set_new(c->result, "logical_bytes", json_integer((json_int_t)u.logical_bytes));
+    if (!r)
+        return 0;
+    json_object_set_new(c->result, "shared_bytes", json_integer((json_int_t)u.shared_bytes));
+    json_object_set_new(c->result, "private_bytes", json_integer((json_int_t)u.private_bytes));
+    json_object_set_new(c->result, "meta_private_bytes", json_integer((json_int_t)u.meta_private_bytes));
+    return 0;
 }
 
 int verb_show(struct call *c)
@@ -109,14 +158,8 @@ int verb_show(struct call *c)
     json_object_set_new(c->result, "mounts", mounts_json(&c->d->mounts, object_id(&o)));
     if (!sizes)
         return 0;
-    struct want w = { object_id(&o), NULL };
-    r = verb_usage(c->store, usage_of, &w);
-    if (r < 0)
-        return call_errno(c, r, "measure", name);
-    if (w.found)
-        json_object_update(c->result, w.found);
-    json_decref(w.found);
-    return 0;
+    r = add_sizes(c, object_id(&o), snap);
+    return r < 0 && r != -ENOENT ? call_errno(c, r, "measure", name) : 0;
 }
 
 /* --- log --- */
@@ -166,8 +209,8 @@ static struct knot *lineage_get(struct lineage *l, const char *id)
     return bsearch(&key, l->v, l->n, sizeof(*l->v), by_id);
 }
 
-/* The chain from `from` to the first snapshot of its line. */
-static int tell_chain(struct call *c, const char *from)
+/* The chain from `from` to the first snapshot of its line; all of it is put into l. */
+static int tell_chain(struct call *c, struct lineage *l, const char *from)
 {
     struct snap_rec s;
     char id[ID_MAX];
@@ -176,12 +219,20 @@ static int tell_chain(struct call *c, const char *from)
     strcpy(id, from);
     while (!r && id[0]) {
         r = snap_rec_get(c->store->meta, id, &s);
-        if (r == -ENOENT)         /* removed: the line is cut here */
-            return 0;
+        if (r == -ENOENT) {       /* removed: the line is cut here */
+            r = 0;
+            break;
+        }
+        if (!r)
+            r = lineage_add(l, &s);
         if (!r)
             r = call_more(c, "snapshots", snap_json(c, &s));
         strcpy(id, s.parent);
     }
+    for (size_t i = 0; i < l->n; i++)
+        l->v[i].in = true;
+    if (l->n)
+        qsort(l->v, l->n, sizeof(*l->v), by_id);
     return r;
 }
 
@@ -217,9 +268,21 @@ static int tell_family(struct call *c, struct lineage *l, const char *from)
     return r;
 }
 
+/* Workspaces that stand on what was told. */
+struct standing { struct call *c; struct lineage *l; };
+
+static int tell_if_on(void *arg, const struct ws_rec *w)
+{
+    struct standing *x = arg;
+    struct knot *on = lineage_get(x->l, w->parent_snap);
+
+    return on && on->in ? list_ws(x->c, w) : 0;
+}
+
 int verb_log(struct call *c)
 {
     struct lineage l = { 0 };
+    struct standing x = { c, &l };
     const char *name;
     int graph = 0;
     struct object o;
@@ -234,12 +297,12 @@ int verb_log(struct call *c)
         r = snap_rec_each(c->store->meta, lineage_add, &l);
         if (!r)
             r = tell_family(c, &l, from);
-        free(l.v);
     } else {
-        r = tell_chain(c, from);
+        r = tell_chain(c, &l, from);
     }
     if (!r)
-        r = ws_rec_each(c->store->meta, list_ws, c);
+        r = ws_rec_each(c->store->meta, tell_if_on, &x);
+    free(l.v);
     if (r)
         return call_errno(c, r, "show the log of", name);
     c->result = json_pack("{s:s,s:[],s:[]}", "object", object_id(&o), "snapshots", "workspaces");
@@ -304,7 +367,7 @@ int verb_do_create(struct call *c)
     return 0;
 }
 
-static int remove_one(struct call *c, const char *name, bool with_snapshots)
+static int remove_one(struct call *c, const char *name, bool with_snapshots, const struct removal *all)
 {
     struct object o;
     int r = call_object(c, "remove", name, &o);
@@ -313,7 +376,7 @@ static int remove_one(struct call *c, const char *name, bool with_snapshots)
         return r;
     if (!object_is_snapshot(&o) && ws_importing(&o.ws))
         return call_fail(c, -EBUSY, "busy", "cannot remove '%s': it is being imported; end that import first", name);
-    r = verb_remove(c->store, &o, with_snapshots);
+    r = verb_remove_of(c->store, all, &o, with_snapshots);
     if (r == -EBUSY) {
         _cleanup_free_ char *dir = mounts_dir(&c->d->mounts, object_id(&o));
         if (dir)
@@ -343,11 +406,13 @@ int verb_do_rm(struct call *c)
         if ((r = call_object(c, "remove", json_string_value(v), &o)))
             return r;
     }
-    json_array_foreach(names, i, v)
-        if ((r = remove_one(c, json_string_value(v), with_snapshots)))
-            return r;
-    c->result = json_pack("{s:[]}", "removed");
-    return 0;
+    struct removal *all = json_array_size(names) >= RM_MANY ? remove_begin(c->store) : NULL;
+    for (i = 0; !r && i < json_array_size(names); i++)
+        r = remove_one(c, json_string_value(json_array_get(names, i)), with_snapshots, all);
+    remove_end(all);
+    if (!r)
+        c->result = json_pack("{s:[]}", "removed");
+    return r;
 }
 
 int verb_do_rename(struct call *c)

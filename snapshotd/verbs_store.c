@@ -17,7 +17,7 @@ const struct verb verbs[] = {
     { "ping", verb_ping, 0 }, { "shutdown", verb_shutdown, 0 }, { "upgrade", verb_upgrade, 0 }, { "list", verb_list, 0 }, { "show", verb_show, 0 }, { "log", verb_log, 0 },
     { "create", verb_do_create, 1 }, { "rm", verb_do_rm, 0 }, { "rename", verb_do_rename, 0 }, { "label", verb_do_label, 0 },
     { "mount", verb_do_mount, 0 }, { "mounts", verb_mounts, 0 }, { "wait_gone", verb_wait_gone, 0 },
-    { "snapshot", verb_do_snapshot, 1 }, { "fork", verb_do_fork, 1 }, { "restore", verb_do_restore, 1 }, { "auto", verb_do_auto, 0 }, { "merge", verb_do_merge, SNAP_FDS_MAX }, { "diff", verb_do_diff, 2 },
+    { "snapshot", verb_do_snapshot, 1 }, { "fork", verb_do_fork, 1 }, { "restore", verb_do_restore, 1 }, { "auto", verb_do_auto, 0 }, { "journal", verb_do_journal, 0 }, { "merge", verb_do_merge, SNAP_FDS_MAX }, { "diff", verb_do_diff, 2 },
     { "tree", verb_do_tree, 0 }, { "read", verb_do_read, 1 },
     { "import", verb_do_import, 1 }, { "import_archive", verb_do_import_archive, 1 }, { "export", verb_do_export, 2 },
     { "gc", verb_do_gc, 0 }, { "stats", verb_do_stats, 0 }, { "fsck", verb_do_fsck, 0 }, { "scrub", verb_do_scrub, 0 },

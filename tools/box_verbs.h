@@ -36,11 +36,16 @@
       "  --timeout S       interrupt it after so many seconds\n  -o, --output DIR  where figures are saved (default: here)\n" \
       "Variables, functions and imports stay from one run to the next, until the sandbox sleeps or stops. The last value is shown; figures\n" \
       "are saved, and their names printed. An interrupt (ctrl-c) goes to the code. The status is 1 if it ended with an error.\n") \
-    X(watch, "WS [PATH] [--no-recursive] [--include GLOB]... [--exclude GLOB]... [--types T,...] [--user U]", "Show what changes in a directory of a sandbox.", \
+    X(watch, "WS [PATH] [--no-recursive] [--include GLOB]... [--exclude GLOB]... [--types T,...] [--user U] | --journal WS [OPTIONS]", "Show what changes in a directory of a sandbox, or in a workspace.", \
       "  -i, --include GLOB  only names that match one of these; -x, --exclude GLOB  none of these\n  --no-recursive      only the directory itself (-r, --recursive: all beneath, the default)\n" \
       "  --types T,...       some of create, modify, close_write, delete, move, attrib\n  -u, --user U        with the rights of this user\n" \
       "Without PATH: /workspace. A pattern without / is for a name anywhere, one with / for the path below PATH; ** stands for any directories.\n" \
-      "It goes on until the sandbox sleeps or stops or the directory is gone (status 1), or an interrupt. Odd characters of names are shown as \\xNN.\n") \
+      "It goes on until the sandbox sleeps or stops or the directory is gone (status 1), or an interrupt. Odd characters of names are shown as \\xNN.\n" \
+      "With --journal: every change of a workspace, whoever makes it, sandbox or mount; numbered, and kept, so that nothing is missed meanwhile.\n" \
+      "  --cursor C     go on after this event (each event of --json has its cursor)\n  --since TIME   from so long ago: 90s, 15m, 2h, 7d\n  --all          from the oldest event that is kept\n" \
+      "  --once         only what there is (from the oldest, if nothing else is said), then end; also --no-follow\n" \
+      "  --size BYTES   keep so many bytes of events (default 16M), --keep TIME: and none older (default 7d)\n  --off          stop recording, and forget the events\n" \
+      "The first `watch --journal` switches recording on. A gap says that events are missing there: look again.\n") \
     X(service, "WS [list | add NAME [--port N] [--restart R] [--max-restarts N] [--cwd D] [--env K=V]... [--user U] [--] CMD... | rm NAME | start NAME | stop NAME | restart NAME | logs NAME [--follow] [--since N]]", \
       "Commands that run whenever a sandbox runs.", \
       "  -p, --port N        where it listens (told to who looks)\n  --restart R         always, on-failure (the default) or no\n  --max-restarts N    failed after so many in a row (default: no bound)\n" \

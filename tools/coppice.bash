@@ -60,7 +60,7 @@ _coppice() {
             logs) options="--follow --since" ;;
             kill) options="--signal" ;;
             service) options="--port --restart --max-restarts --cwd --env --user --follow --since" ;;
-            watch) options="--recursive --no-recursive --include --exclude --types --user" ;;
+            watch) options="--recursive --no-recursive --include --exclude --types --user --journal --cursor --since --all --once --no-follow --size --keep --off" ;;
             code) options="--language --context --eval --new --timeout --output" ;;
             shell) options="--user --session" ;;
             port) options="--rm" ;;

@@ -124,6 +124,15 @@ static int parse_global(struct tool *t, int argc, char **argv, int *ret_at)
     return 0;
 }
 
+/* `watch` is of a sandbox, by its runner; with --journal of a workspace, by the store's daemon. */
+static bool is_journal(int argc, char **argv)
+{
+    for (int i = 1; i < argc && !strcmp(argv[0], "watch") && strcmp(argv[i], "--") != 0; i++)
+        if (!strcmp(argv[i], "--journal"))
+            return true;
+    return false;
+}
+
 static int run(struct tool *t, int argc, char **argv)
 {
     if (!strcmp(argv[0], "help")) {
@@ -137,7 +146,7 @@ static int run(struct tool *t, int argc, char **argv)
     }
     for (const struct command *c = commands; c->name; c++)
         if (!strcmp(c->name, argv[0]))
-            return c->fn(t, argc, argv);
+            return is_journal(argc, argv) ? cmd_journal(t, argc, argv) : c->fn(t, argc, argv);
     fprintf(stderr, "coppice: no such verb '%s'; `coppice --help` shows them\n", argv[0]);
     return 2;
 }

@@ -84,3 +84,4 @@ int cmd_scrub(struct tool *t, int argc, char **argv), cmd_export(struct tool *t,
     cmd_up(struct tool *t, int argc, char **argv);
 int cmd_down(struct tool *t, int argc, char **argv), cmd_status(struct tool *t, int argc, char **argv),
     cmd_doctor(struct tool *t, int argc, char **argv);
+int cmd_journal(struct tool *t, int argc, char **argv);      /* watch --journal */

@@ -397,7 +397,7 @@ int main(int argc, char **argv)
     static const struct posix_test *const all[] = { posix_open_tests, posix_names_tests, posix_rename_tests, posix_owner_tests, posix_times_tests,
         posix_xattr_tests, posix_acl_tests, posix_size_tests, posix_copy_tests, posix_map_tests, posix_fsx_tests, posix_lock_tests,
         posix_dir_tests, posix_ipc_tests, posix_io_tests, posix_pipe_tests, posix_ofd_tests, posix_priv_tests,
-        posix_every_rename_tests, posix_every_right_tests, posix_handle_tests, posix_every_new_tests, posix_every_error_tests, posix_events_tests, posix_many_tests, posix_range_tests, posix_aio_tests, posix_page_tests, posix_pair_tests };
+        posix_every_rename_tests, posix_every_right_tests, posix_handle_tests, posix_every_new_tests, posix_every_error_tests, posix_events_tests, posix_many_tests, posix_limits_tests, posix_range_tests, posix_aio_tests, posix_page_tests, posix_pair_tests, posix_huge_tests };
     static struct CMUnitTest list[256];
     size_t n = 0;
 

@@ -242,7 +242,46 @@ static void a_rewound_listing_is_of_now(void)
     closedir(d);
 }
 
+/* Positions that nobody was told: refused, or a listing that starts anywhere, ends, and tells nothing twice. */
+static void odd_positions_do_no_harm(void)
+{
+    static const int64_t odd[] = { 1, 2, 3, 4, 1000, 0x7fffffff, 0x80000000, 0xffffffff, 1ll << 40, 1ll << 62, INT64_MAX - 1, INT64_MAX };
+    enum { N = 500 };
+    char b[2048];
+
+    names = N;
+    seen = calloc(N, 1);
+    OK(mkdir("d", 0755));
+    for (unsigned i = 0; i < N; i++)
+        add("n", i);
+    for (int warm = 0; warm < 2; warm++) {
+        int fd = open("d", O_RDONLY | O_DIRECTORY);
+        for (size_t k = 0; k < sizeof odd / sizeof odd[0]; k++) {
+            unsigned entries = 0, twice = 0;
+            ssize_t n = lseek(fd, odd[k], SEEK_SET) < 0 ? 0 : 1;
+            memset(seen, 0, N);
+            while (n > 0 && entries <= N + 2 && (n = syscall(SYS_getdents64, fd, b, sizeof b)) > 0) {
+                for (ssize_t i = 0; i < n; entries++) {
+                    struct dent *e = (void *)(b + i);
+                    see(e->name);
+                    i += e->len;
+                }
+            }
+            for (unsigned i = 0; i < N; i++)
+                twice += seen[i] > 1;
+            SAME(twice, 0);
+            T(entries <= N + 2);
+        }
+        FAILS(lseek(fd, -1, SEEK_SET), EINVAL);
+        OK(lseek(fd, 0, SEEK_SET));
+        SAME(lseek(fd, 0, SEEK_CUR), 0);
+        close(fd);
+        SAME(count_entries("d"), N + 2);
+    }
+}
+
 const struct posix_test posix_many_tests[] = {
+    { "odd_positions_do_no_harm", odd_positions_do_no_harm },
     { "very_many_names_are_listed_whole_and_by_position", very_many_names_are_listed_whole_and_by_position },
     { "a_listing_ends_though_every_entry_is_renamed", a_listing_ends_though_every_entry_is_renamed },
     { "a_rewound_listing_is_of_now", a_rewound_listing_is_of_now },

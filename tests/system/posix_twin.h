@@ -6,7 +6,7 @@
 #include "tests/system/posix.h"
 
 extern const struct posix_test posix_every_rename_tests[], posix_every_right_tests[], posix_handle_tests[], posix_every_new_tests[], posix_every_error_tests[],
-    posix_events_tests[], posix_many_tests[];
+    posix_events_tests[], posix_many_tests[], posix_limits_tests[];
 
 struct twin_case {
     void (*scene)(const struct twin_case *c);      /* cwd: the empty directory, mode 0777 */
