@@ -68,19 +68,35 @@ static int fusectl(void)
     return fsmount(fs, FSMOUNT_CLOEXEC, 0);
 }
 
-void held_abort(const struct held_table *t)
+static void abort_one(const struct held *h)
 {
-    _cleanup_close_ int dir = fusectl();
+    _cleanup_close_ int dir = fusectl(), fd = -1;
+    json_t *device = json_object_get(json_object_get(h->meta, "state"), "device");
     char path[32];
 
-    for (const struct held *h = t->list; h && dir >= 0; h = h->next) {
-        if (json_is_true(json_object_get(h->meta, "log_only")))
-            continue;                     /* the number may be somebody else's by now */
-        json_t *device = json_object_get(json_object_get(h->meta, "state"), "device");
-        snprintf(path, sizeof(path), "%u/abort", minor((dev_t)json_integer_value(device)));
-        _cleanup_close_ int fd = openat(dir, path, O_WRONLY | O_CLOEXEC);
-        if (fd < 0 || write(fd, "1", 1) != 1)
-            log_warn("holder: mount=%lld not cut err=%s", (long long)h->id, errno_name(errno));
+    snprintf(path, sizeof(path), "%u/abort", minor((dev_t)json_integer_value(device)));
+    fd = dir < 0 ? -1 : openat(dir, path, O_WRONLY | O_CLOEXEC);
+    if ((fd < 0 && errno != ENOENT) || (fd >= 0 && write(fd, "1", 1) != 1))   /* ENOENT: the kernel has done it */
+        log_warn("holder: mount=%lld not cut err=%s", (long long)h->id, errno_name(errno));
+}
+
+void held_abort(const struct held_table *t)
+{
+    for (const struct held *h = t->list; h; h = h->next)
+        if (!json_is_true(json_object_get(h->meta, "log_only")))   /* its number may be somebody else's by now */
+            abort_one(h);
+}
+
+void held_cut(struct held_table *t)
+{
+    struct held *next;
+
+    for (struct held *h = t->list; h; h = next) {
+        next = h->next;
+        if (h->fd_count)
+            continue;
+        abort_one(h);
+        held_drop(t, h->id);
     }
 }
 
