@@ -43,7 +43,7 @@ void mount_release(struct mount *m);
 struct mount *mount_of(struct workspace *w);
 void mount_put(struct mount *m);          /* NULL is fine */
 /* Tells the kernel that things changed under it (restore). Errors of single notifications are normal. A notification may wait for requests of
- * the mount, so it is sent from within mount_tell (base/errand.h says why), which waits for fn. Not from a pool thread. */
+ * the mount, so it is sent from within mount_tell (base/errand.h says why), which waits for fn. Not from a pool thread (but fuse_seek.c). */
 void mount_tell(struct mount *m, void (*fn)(void *arg, struct mount *m), void *arg);
 /* Contents, attributes and listing. But with the writeback cache the kernel believes its own size and times of a regular file as long
  * as it has the inode, so a new size is not seen before mount_inval_entry of all its names, and by those who have it open not at all:

@@ -33,12 +33,18 @@ static void answer(const struct seek_job *j)
         mount_send(j->m, &(struct iovec){ &msg, sizeof msg }, 1);
 }
 
-static void do_job(const struct seek_job *j)
+static void write_back(void *arg, struct mount *m)
 {
+    const struct seek_job *j = arg;
     struct fuse_notify_inval_inode_out out = { .ino = j->ino, .off = (int64_t)j->off };
     struct iovec iov[2] = { { 0 }, { &out, sizeof out } };
 
-    mount_notify(j->m, FUSE_NOTIFY_INVAL_INODE, iov, 2);
+    mount_notify(m, FUSE_NOTIFY_INVAL_INODE, iov, 2);
+}
+
+static void do_job(struct seek_job *j)
+{
+    mount_tell(j->m, write_back, j);      /* it waits for WRITEs: see base/errand.h */
     answer(j);
 }
 

@@ -150,6 +150,10 @@ static int load_items(struct sizes *z)
             continue;
         if (r == 0)
             r = view_fold_now(z->store, x.view, &x.root);
+        if (r == -ENOENT) {               /* between the two: the base of a state that was not folded yet is gone with its object */
+            view_unref(x.view);
+            continue;
+        }
         x.u.files = (uint64_t)inodes;                  /* wraps until the tree's are added */
         x.u.logical_bytes = (uint64_t)units * UNIT;
         z->items[n++] = x;

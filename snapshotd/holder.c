@@ -193,6 +193,7 @@ static void on_channel_end(struct holder *h)
         h->young = 0;
     snprintf(h->why, sizeof(h->why), "%s", h->again ? "asked for" : "ended");
     reap(h);
+    held_cut(&h->table);
     h->table.restarts++;
     if (h->again)
         exec_self(h);
@@ -222,7 +223,7 @@ static int on_message(struct holder *h, json_t *msg, int *fds, unsigned n)
 {
     json_t *meta = json_object_get(msg, "meta"), *v;
 
-    if (json_is_integer(v = json_object_get(msg, "hold")) && json_is_object(meta) && n)
+    if (json_is_integer(v = json_object_get(msg, "hold")) && json_is_object(meta))
         return held_put(&h->table, json_integer_value(v), meta, fds, n);
     if (json_is_integer(v = json_object_get(msg, "drop"))) {
         held_drop(&h->table, json_integer_value(v));
@@ -309,6 +310,7 @@ static _Noreturn void run(struct holder *h)
             on_signal(h);
         else if (!n && h->stuck_ns) {
             log_error("holder: the ended daemon pid=%d does not let go: the mounts are given up", (int)h->child.pid);
+            held_abort(&h->table);        /* it has the devices too */
             held_drop_devices(&h->table);
             h->stuck_ns = clock_mono_ns() + STUCK_MS * 1000000ull;
         }

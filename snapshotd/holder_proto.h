@@ -3,6 +3,7 @@
  * Daemon to holder; none is answered:
  *   {"listen": true} + socket        keep this listening socket; {"listen": false}: close it
  *   {"hold": ID, "meta": {...}} + device [redo log]   keep these until they are dropped; meta is given back as it is
+ *   {"hold": ID, "meta": {...}}      no descriptors: nobody could take this mount over. It is cut when the daemon ends, as a thread of that may keep it up
  *   {"drop": ID}
  *   {"ready": true}                  it serves
  *   {"again": true, "program": PATH} it ends in order; the programs on the disk are to go on, the daemon's and the holder beside it ("": of the same names)

@@ -2,13 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 
 void held_table_init(struct held_table *t)
 {
@@ -52,6 +56,48 @@ void held_drop(struct held_table *t, json_int_t id)
     for (unsigned i = 0; i < h->fd_count; i++)
         close(h->fds[i]);
     free(h);
+}
+
+/* fusectl mounted for this moment only, so that it need not be mounted anywhere. */
+static int fusectl(void)
+{
+    _cleanup_close_ int fs = fsopen("fusectl", FSOPEN_CLOEXEC);
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+        return -1;
+    return fsmount(fs, FSMOUNT_CLOEXEC, 0);
+}
+
+static void abort_one(const struct held *h)
+{
+    _cleanup_close_ int dir = fusectl(), fd = -1;
+    json_t *device = json_object_get(json_object_get(h->meta, "state"), "device");
+    char path[32];
+
+    snprintf(path, sizeof(path), "%u/abort", minor((dev_t)json_integer_value(device)));
+    fd = dir < 0 ? -1 : openat(dir, path, O_WRONLY | O_CLOEXEC);
+    if ((fd < 0 && errno != ENOENT) || (fd >= 0 && write(fd, "1", 1) != 1))   /* ENOENT: the kernel has done it */
+        log_warn("holder: mount=%lld not cut err=%s", (long long)h->id, errno_name(errno));
+}
+
+void held_abort(const struct held_table *t)
+{
+    for (const struct held *h = t->list; h; h = h->next)
+        if (!json_is_true(json_object_get(h->meta, "log_only")))   /* its number may be somebody else's by now */
+            abort_one(h);
+}
+
+void held_cut(struct held_table *t)
+{
+    struct held *next;
+
+    for (struct held *h = t->list; h; h = next) {
+        next = h->next;
+        if (h->fd_count)
+            continue;
+        abort_one(h);
+        held_drop(t, h->id);
+    }
 }
 
 void held_drop_devices(struct held_table *t)

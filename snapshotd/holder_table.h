@@ -19,6 +19,10 @@ void held_table_init(struct held_table *t);
 /* Takes the descriptors (also on errors) and a reference on meta. One of the same id is replaced. 0 or -ENOMEM. */
 int held_put(struct held_table *t, json_int_t id, json_t *meta, const int *fds, unsigned fd_count);
 void held_drop(struct held_table *t, json_int_t id);
+/* Cuts the connections, whoever has the devices: all that waits for them ends. Needs CAP_SYS_ADMIN. */
+void held_abort(const struct held_table *t);
+/* Cuts those that nobody can take over: what is held of them is but their number. To be done as soon as the daemon has ended. */
+void held_cut(struct held_table *t);
 /* The devices: their connections end, unless somebody else has them. What has a redo log stays, with that alone and "log_only" in its meta. */
 void held_drop_devices(struct held_table *t);
 void held_drop_all(struct held_table *t);

@@ -102,7 +102,7 @@ bool holding_mount(struct holding *h, uint64_t id, json_t *meta, int device_fd, 
 {
     int fds[2] = { device_fd, redo_fd };
 
-    return tell(h, json_pack("{s:I,s:o}", "hold", (json_int_t)id, "meta", meta), fds, redo_fd >= 0 ? 2 : 1);
+    return tell(h, json_pack("{s:I,s:o}", "hold", (json_int_t)id, "meta", meta), fds, device_fd < 0 ? 0 : redo_fd < 0 ? 1 : 2);
 }
 
 void holding_drop(struct holding *h, uint64_t id)

@@ -30,7 +30,7 @@ static inline bool holding_is(const struct holding *h) { return h->sock >= 0 && 
 
 /* From any thread. Nobody waits for an answer: what was sent is in the socket, whatever becomes of us. */
 void holding_listen(struct holding *h, int listen_fd);        /* -1: no more */
-/* meta is stolen. redo_fd -1: none. False: it is not held. */
+/* meta is stolen. redo_fd -1: none. device_fd -1: it is to be cut when we end. False: it is not held. */
 bool holding_mount(struct holding *h, uint64_t id, json_t *meta, int device_fd, int redo_fd);
 void holding_drop(struct holding *h, uint64_t id);
 void holding_ready(struct holding *h);

@@ -78,11 +78,10 @@ void mounts_on_gone(void *arg, struct mount *m)
     pthread_cond_broadcast(&t->changed);
     while (e->users)
         pthread_cond_wait(&t->changed, &t->lock);
-    uint64_t held = e->held ? e->id : 0;
+    uint64_t id = e->id;
     mounts_entry_unref(e);
     pthread_mutex_unlock(&t->lock);
-    if (held)
-        holding_drop(t->holding, held);
+    holding_drop(t->holding, id);
 }
 
 struct mount_entry *mounts_entry_new(struct mounts *t, const struct mount_request *q)

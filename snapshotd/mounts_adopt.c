@@ -41,8 +41,12 @@ bool mounts_hold_entry(struct mounts *t, const struct mount_entry *e, const stru
     struct mount_state state;
     int fd = mount_device(e->mount, &state), log_fd = e->snapshot ? -1 : workspace_log_fd(q->w);
 
-    if (fd < 0 || !holding_is(t->holding) || (!e->snapshot && log_fd < 0))
+    if (!holding_is(t->holding))
         return false;
+    if (fd < 0 || (!e->snapshot && log_fd < 0)) {
+        holding_mount(t->holding, e->id, json_pack("{s:o}", "state", state_json(&state)), -1, -1);
+        return false;
+    }
     json_t *meta = json_pack("{s:s,s:b,s:o,s:i,s:b,s:I,s:o,s:o}", "object", e->object, "snapshot", e->snapshot, "dir",
                              e->dir ? snap_bytes(e->dir, strlen(e->dir)) : json_null(), "pid", (int)e->pid, "foreign", e->foreign,
                              "since", (json_int_t)e->since, "opts", opts_json(&q->opts), "state", state_json(&state));

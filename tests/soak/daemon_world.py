@@ -83,10 +83,10 @@ class World:
     def status(self):
         return json.loads(self.run("--json", "status"))
 
-    def outlives(self):
-        """Does somebody keep the mounts that are there now?"""
+    def outlives(self, name):
+        """Does somebody keep this one's mount? (Others may just be coming or going.)"""
         s = self.status()
-        return bool(s.get("holder")) and all(m["protected"] for m in s["mount_list"])
+        return bool(s.get("holder")) and any(m["name"] == name and m["protected"] for m in s["mount_list"])
 
     def pid(self):
         """Of the daemon that serves now."""
