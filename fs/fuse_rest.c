@@ -4,7 +4,7 @@
  * worker woken for each would take a CPU from the programs and the rings. So the first wakes a worker; after that the mount rests, unarmed, for REST_NS, and
  * what has come meanwhile is read in one go, as the kernel puts waiting FORGETs together. When nothing has come, it is armed again.
  *
- * A resting mount has a reference, as an armed one. Measured, rm -rf of 4,000 files: 4,000 wake-ups and reads before, 100 after. */
+ * A resting mount has a reference, as an armed one. Reads for rm -rf of 4,000 files: 4,302 before, 32 to 320 so. */
 #include "fs/fuse_call.h"
 
 #include <sys/epoll.h>

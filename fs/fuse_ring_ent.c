@@ -30,11 +30,12 @@ struct fuse_call ring_call_of(struct ring_ent *e, struct worker *w)
 
     if (op > sizeof h->op)                /* the kernel has no such request */
         op = sizeof h->op;
+    at = payload - op - sizeof *in;       /* aligned: the headers of operations that have data are multiples of 8 */
     if (h->ent.payload <= NAMES && in->opcode != FUSE_WRITE) {
-        memcpy(payload - h->ent.payload, payload, h->ent.payload);
-        payload -= h->ent.payload;
+        at -= h->ent.payload;
+        at -= (uintptr_t)at % 8;
+        memcpy(at + sizeof *in + op, payload, h->ent.payload);
     }
-    at = payload - op - sizeof *in;
     memcpy(at, in, sizeof *in);
     memcpy(at + sizeof *in, h->op, op);
     c.in = (const void *)at;

@@ -642,6 +642,70 @@ static void a_verb_that_runs_out_of_memory_leaves_everything_as_it_was(void **st
     assert_clean();
 }
 
+/* --- many --- */
+
+static int count_named(void *arg, const struct snap_rec *r)
+{
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static unsigned snapshots_of(const char *ws_id)
+{
+    unsigned n = 0;
+
+    assert_int_equal(snap_rec_each_naming(store->meta, ws_id, count_named, &n), 0);
+    return n;
+}
+
+static void many_workspaces_are_removed_with_one_look_and_none_of_their_snapshots_stays(void **state)
+{
+    struct ws_rec a = create("a"), b = create("b"), c = create("c");
+    struct removal *all;
+    struct object o;
+
+    snapshot("a", "one");
+    snapshot("a", "two");
+    snapshot("b", "one");
+    snapshot("c", "one");
+    assert_int_equal(snapshots_of(a.id), 2);
+    all = remove_begin(store);
+    assert_non_null(all);
+    assert_int_equal(object_find(store, "a", &o), 0);
+    assert_int_equal(verb_remove_of(store, all, &o, false), -ENOTEMPTY);
+    assert_int_equal(verb_remove_of(store, all, &o, true), 0);
+    snapshot("b", "made-after-the-look");
+    assert_int_equal(object_find(store, "b", &o), 0);
+    assert_int_equal(verb_remove_of(store, all, &o, true), 0);
+    remove_end(all);
+    assert_int_equal(snapshots_of(a.id) + snapshots_of(b.id), 0);
+    assert_int_equal(snapshots_of(c.id), 1);
+    assert_int_equal(find("made-after-the-look"), -ENOENT);
+    assert_int_equal(find("c@one"), 0);
+    assert_clean();
+}
+
+static void usage_of_one_object_is_what_usage_of_all_says(void **state)
+{
+    struct usage alone, whole;
+    struct ws_rec a = create("a");
+
+    put("a", "file", "some text");
+    struct snap_rec s = snapshot("a", "one");
+    create("b");
+    assert_int_equal(verb_usage_of(store, s.id, true, 3, &whole), 1);
+    assert_int_equal(verb_usage_of(store, s.id, true, 2, &alone), 0);
+    assert_int_equal(whole.files, 1);
+    assert_int_equal(alone.files, whole.files);
+    assert_int_equal(alone.dirs, whole.dirs);
+    assert_int_equal(alone.logical_bytes, whole.logical_bytes);
+    assert_int_equal(alone.private_bytes + alone.shared_bytes, 0);
+    assert_int_equal(verb_usage_of(store, a.id, false, 2, &alone), 0);
+    assert_int_equal(verb_usage_of(store, "ws-aaaaaaaaaa", false, 2, &alone), -ENOENT);
+    assert_int_equal(object_count(store->meta, 100), 3);
+    assert_int_equal(object_count(store->meta, 2), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -660,6 +724,8 @@ int main(void)
         TEST(what_changes_in_a_removed_workspace_until_it_is_closed_is_not_lost_data),
         TEST(removing_a_snapshot_closes_the_gap_in_the_lineage),
         TEST(usage_tells_shared_from_private),
+        TEST(many_workspaces_are_removed_with_one_look_and_none_of_their_snapshots_stays),
+        TEST(usage_of_one_object_is_what_usage_of_all_says),
         TEST(a_verb_whose_write_fails_leaves_everything_as_it_was_and_works_later),
         TEST(a_verb_that_runs_out_of_memory_leaves_everything_as_it_was),
     };
