@@ -119,7 +119,7 @@ static int take_first_link(void *arg, const uint8_t *key, size_t key_len, const 
 
 int link_drop(struct txn *t, uint64_t ino, struct inode *in, uint64_t parent, uint64_t cookie)
 {
-    struct key from = key_simple(ino, KEY_LINK), to = key_simple(ino, KEY_LINK + 1), first;
+    struct key from = key_simple(ino, KEY_LINK), here = key_link(ino, parent, cookie), to = key_simple(ino, KEY_LINK + 1), first;
 
     in->ctime = t->now;
     if (inode_is_dir(in) || in->nlink <= 1) {
@@ -131,7 +131,10 @@ int link_drop(struct txn *t, uint64_t ino, struct inode *in, uint64_t parent, ui
         struct key k = key_link(ino, parent, cookie);
         ws_del(t->w, &k);
     } else {
-        int r = ws_each(t->w, &from, &to, take_first_link, &first);
+        /* From its place on: names mostly go in the order of a listing, and those that went before it would all be passed again. */
+        int r = ws_each(t->w, &here, &to, take_first_link, &first);
+        if (r == 0)
+            r = ws_each(t->w, &from, &here, take_first_link, &first);
         if (r <= 0)
             return r < 0 ? r : -EUCLEAN;
         in->parent = key_number(first.b);

@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <cmocka.h>
 
 #include "fs/fuse_mount.h"
@@ -352,9 +353,14 @@ static int tear_down(void **state)
 /* What posix_twin.c compares with, and where the ids are shifted. */
 static int set_up_twin(void)
 {
+    struct statvfs v;
+
     snprintf(twin_native, sizeof twin_native, "%s/native", top);
     snprintf(twin_based_native, sizeof twin_based_native, "%s/based", twin_native);
-    if (mkdir(twin_native, 0755) || mount("posix", twin_native, "tmpfs", 0, "mode=0777") || mkdir(twin_based_native, 0755) || chown(twin_based_native, BASE, BASE))
+    if (statvfs(main_dir, &v))
+        return -errno;
+    unsigned long like_it = v.f_flag & (MS_NODEV | MS_NOSUID | MS_NOEXEC);         /* the bits of ST_ are these */
+    if (mkdir(twin_native, 0755) || mount("posix", twin_native, "tmpfs", like_it, "mode=0777") || mkdir(twin_based_native, 0755) || chown(twin_based_native, BASE, BASE))
         return -errno;
     if (on_coppice) {
         snprintf(twin_based, sizeof twin_based, "%s/based", top);
@@ -391,7 +397,7 @@ int main(int argc, char **argv)
     static const struct posix_test *const all[] = { posix_open_tests, posix_names_tests, posix_rename_tests, posix_owner_tests, posix_times_tests,
         posix_xattr_tests, posix_acl_tests, posix_size_tests, posix_copy_tests, posix_map_tests, posix_fsx_tests, posix_lock_tests,
         posix_dir_tests, posix_ipc_tests, posix_io_tests, posix_pipe_tests, posix_ofd_tests, posix_priv_tests,
-        posix_every_rename_tests, posix_every_right_tests, posix_handle_tests, posix_every_new_tests, posix_every_error_tests, posix_events_tests, posix_range_tests, posix_aio_tests, posix_page_tests, posix_pair_tests };
+        posix_every_rename_tests, posix_every_right_tests, posix_handle_tests, posix_every_new_tests, posix_every_error_tests, posix_events_tests, posix_many_tests, posix_limits_tests, posix_range_tests, posix_aio_tests, posix_page_tests, posix_pair_tests, posix_huge_tests };
     static struct CMUnitTest list[256];
     size_t n = 0;
 

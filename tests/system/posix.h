@@ -27,7 +27,7 @@ extern unsigned failures;                 /* of this process */
 struct posix_test { const char *name; void (*run)(void); };
 extern const struct posix_test posix_open_tests[], posix_names_tests[], posix_rename_tests[], posix_owner_tests[], posix_times_tests[], posix_xattr_tests[],
     posix_acl_tests[], posix_size_tests[], posix_copy_tests[], posix_map_tests[], posix_fsx_tests[], posix_lock_tests[], posix_dir_tests[], posix_ipc_tests[],
-    posix_io_tests[], posix_pipe_tests[], posix_ofd_tests[], posix_priv_tests[], posix_range_tests[], posix_aio_tests[], posix_page_tests[], posix_pair_tests[];
+    posix_io_tests[], posix_pipe_tests[], posix_ofd_tests[], posix_priv_tests[], posix_range_tests[], posix_aio_tests[], posix_page_tests[], posix_pair_tests[], posix_huge_tests[];
 
 __attribute__((format(printf, 3, 4))) void failed(const char *file, int line, const char *fmt, ...);
 __attribute__((format(printf, 1, 2))) void skipped(const char *fmt, ...);     /* part of a test: says why */

@@ -74,23 +74,32 @@ static void read_inotify(int fd, char *to)
     }
 }
 
+/* Names are told by records of this type, file handle and then name. */
+static bool has_name(unsigned type)
+{
+    return type == FAN_EVENT_INFO_TYPE_DFID_NAME || type == FAN_EVENT_INFO_TYPE_OLD_DFID_NAME || type == FAN_EVENT_INFO_TYPE_NEW_DFID_NAME;
+}
+
+/* Events and records lie one behind the other at any multiple of four. */
 static void read_fanotify(int fd, char *to)
 {
-    char b[8192] __attribute__((aligned(8)));
+    struct fanotify_event_metadata e;
+    struct fanotify_event_info_fid info;
+    struct file_handle h;
+    char b[8192];
 
     while (waiting(fd)) {
         ssize_t n = read(fd, b, sizeof b);
-        for (struct fanotify_event_metadata *e = (void *)b; n > 0 && FAN_EVENT_OK(e, n); e = FAN_EVENT_NEXT(e, n)) {
-            tell(to, " %llx", (unsigned long long)e->mask);
-            if (e->fd >= 0)
-                close(e->fd);
-            for (char *p = (char *)(e + 1); e->event_len > sizeof *e && p < (char *)e + e->event_len;) {
-                struct fanotify_event_info_fid *info = (void *)p;
-                struct file_handle *h = (void *)info->handle;
-                if (info->hdr.info_type == FAN_EVENT_INFO_TYPE_DFID_NAME || info->hdr.info_type == FAN_EVENT_INFO_TYPE_OLD_DFID_NAME ||
-                    info->hdr.info_type == FAN_EVENT_INFO_TYPE_NEW_DFID_NAME)
-                    tell(to, ":%u:%s", info->hdr.info_type, name_told((char *)(h->f_handle + h->handle_bytes)));
-                p += info->hdr.len;
+        for (char *p = b; p < b + n; p += e.event_len) {
+            memcpy(&e, p, sizeof e);
+            tell(to, " %llx", (unsigned long long)e.mask);
+            if (e.fd >= 0)
+                close(e.fd);
+            for (char *q = p + e.metadata_len; q < p + e.event_len; q += info.hdr.len) {
+                memcpy(&info, q, sizeof info);
+                memcpy(&h, q + sizeof info, sizeof h);
+                if (has_name(info.hdr.info_type))
+                    tell(to, ":%u:%s", info.hdr.info_type, name_told(q + sizeof info + sizeof h + h.handle_bytes));
             }
         }
     }

@@ -216,8 +216,8 @@ static void table(uid_t uid, unsigned one_in)
     twin_end();
 }
 
-static void a_user_s_errors(void) { table(USER, 12); }
-static void errors_of_root_are_those_of_elsewhere(void) { table(0, 12); }
+static void a_user_s_errors(void) { table(USER, 20); }
+static void errors_of_root_are_those_of_elsewhere(void) { table(0, 20); }
 static void errors_of_users_are_those_of_elsewhere(void) { twin_everywhere(a_user_s_errors); }
 
 const struct posix_test posix_every_error_tests[] = {

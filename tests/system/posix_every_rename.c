@@ -95,7 +95,7 @@ static void paths_within_each_other_are_renamed_as_elsewhere(void)
 {
     enum { N = sizeof spots / sizeof spots[0] };
 
-    twin_begin(NULL, 6);
+    twin_begin(NULL, 10);
     for (int a = 0; a < N; a++)
         for (int b = 0; b < N; b++)
             for (int flags = 0; flags <= RENAME_EXCHANGE; flags += RENAME_EXCHANGE)

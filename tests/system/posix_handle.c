@@ -3,7 +3,7 @@
 
 #include <sys/xattr.h>
 
-struct handle { struct file_handle h; unsigned char bytes[MAX_HANDLE_SZ]; };
+struct handle { struct file_handle h; unsigned char bytes[MAX_HANDLE_SZ + 8]; };      /* a little more, for sizes that are wrong */
 
 static int handle_of(const char *path, struct handle *ret)
 {

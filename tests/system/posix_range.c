@@ -218,8 +218,8 @@ static void copies_end_at_limits(void)
 /* Programs ask these and must get an answer that says no: then they read and write. */
 static void maps_and_clones_are_answered(void)
 {
-    struct { struct fiemap m; struct fiemap_extent e[4]; } map = { .m = { .fm_length = UINT64_MAX, .fm_extent_count = 4 } };
-    struct { struct file_dedupe_range r; struct file_dedupe_range_info i; } dedupe;
+    union { struct fiemap m; char room[sizeof(struct fiemap) + 4 * sizeof(struct fiemap_extent)]; } map = { .m = { .fm_length = UINT64_MAX, .fm_extent_count = 4 } };
+    union { struct file_dedupe_range r; char room[sizeof(struct file_dedupe_range) + sizeof(struct file_dedupe_range_info)]; } dedupe = { .room = { 0 } };
     struct file_clone_range range;
     int in = open_new("in", 0644), out = open_new("out", 0644), block = 0, flags = 0, left = -1;
 
@@ -236,7 +236,7 @@ static void maps_and_clones_are_answered(void)
     SAME(block, PAGE);
     range = (struct file_clone_range){ .src_fd = in };
     dedupe.r = (struct file_dedupe_range){ .src_length = 8, .dest_count = 1 };
-    dedupe.i = (struct file_dedupe_range_info){ .dest_fd = out };
+    dedupe.r.info[0].dest_fd = out;
     if (!on_coppice)
         return;
     FAILS(ioctl(out, FICLONE, in), EOPNOTSUPP);                   /* fs/fuse/file.c has no remap_file_range */

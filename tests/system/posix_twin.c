@@ -236,7 +236,7 @@ void twin_begin(twin_excuse *e, unsigned n)
 {
     const char *which = getenv("COPPICE_TWIN");
 
-    one_in = which && !strcmp(which, "all") ? 1 : n;
+    one_in = which && atoi(which) > 0 ? (unsigned)atoi(which) : n;
     seed = one_in > 1 && !seed ? seed_of("which cases") : seed;
     count = total = differing = excused = 0;
     excuse = e;

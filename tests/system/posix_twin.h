@@ -6,7 +6,7 @@
 #include "tests/system/posix.h"
 
 extern const struct posix_test posix_every_rename_tests[], posix_every_right_tests[], posix_handle_tests[], posix_every_new_tests[], posix_every_error_tests[],
-    posix_events_tests[];
+    posix_events_tests[], posix_many_tests[], posix_limits_tests[];
 
 struct twin_case {
     void (*scene)(const struct twin_case *c);      /* cwd: the empty directory, mode 0777 */
@@ -23,7 +23,7 @@ typedef bool twin_excuse(const struct twin_case *c, const char *here, const char
 enum { BASE = 3 << 16, BASE_IDS = 1 << 16 };       /* the ids of the shifted mount */
 extern char twin_native[], twin_based[], twin_based_native[];      /* posix.c: a tmpfs; a directory with shifted ids, and one in the tmpfs */
 
-/* excuse may be NULL. One of one_in cases is run, drawn by COPPICE_SEED; with COPPICE_TWIN=all every one. */
+/* excuse may be NULL. One of one_in cases is run, drawn by COPPICE_SEED; COPPICE_TWIN=N: one of N. */
 void twin_begin(twin_excuse *excuse, unsigned one_in);
 __attribute__((format(printf, 2, 3))) void twin(const struct twin_case *c, const char *fmt, ...);    /* adds a case, copied */
 void twin_end(void);                               /* runs what is left; fails if there was no case at all */
