@@ -684,6 +684,40 @@ static void the_place_before_the_oldest_event_is_a_cursor(void **state)
     feed_reader_free(r);
 }
 
+static void a_path_that_is_too_long_is_unknown_until_it_is_shorter(void **state)
+{
+    struct fixture *f = *state;
+    struct feed_reader *r = reader(f, NULL);
+    uint64_t dir[70], at = INO_ROOT, file, n;
+    const struct ws_cred cred = { 0 };
+    struct feed_event e;
+    struct inode in;
+    char name[251];
+
+    memset(name, 'n', 250);
+    name[250] = 0;
+    for (unsigned i = 0; i < 70; i++, at = dir[i - 1])
+        assert_int_equal(ws_create(f->w, at, name, S_IFDIR | 0755, 0, NULL, &cred, 0, true, &dir[i], &in), 0);
+    assert_int_equal(ws_create(f->w, at, "file", S_IFREG | 0644, 0, NULL, &cred, 0, true, &file, &in), 0);
+    count_events(r);
+    for (unsigned i = 0; i < 3; i++) {
+        write_at(f, file, i, 1);
+        e = last_event(r, &n);
+        assert_int_equal(n, 1);
+        assert_true(e.what & FEED_PATH_CUT);
+        assert_int_equal(e.path_len, 0);
+    }
+    assert_int_equal(ws_rename(f->w, dir[9], name, INO_ROOT, "up", 0), 0);
+    write_at(f, file, 9, 1);
+    while (feed_read(r, &e) > 0 && e.op != FEED_WRITE)
+        ;
+    assert_int_equal(e.op, FEED_WRITE);
+    assert_false(e.what & FEED_PATH_CUT);
+    assert_int_equal(e.path_len, 2 + 59 * 251 + 5);
+    assert_memory_equal(e.path, "up/nnn", 6);
+    feed_reader_free(r);
+}
+
 static bool same_cursor(const struct feed_cursor *a, const struct feed_cursor *b)
 {
     return a->journal == b->journal && a->seq == b->seq && a->generation == b->generation;
@@ -1000,6 +1034,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(what_is_too_old_is_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_joined_into_what_is_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(the_place_before_the_oldest_event_is_a_cursor, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_path_that_is_too_long_is_unknown_until_it_is_shorter, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_of_something_else_is_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_a_gap_and_never_an_event, setup, teardown),
         cmocka_unit_test(every_changed_byte_of_an_event_is_seen),
