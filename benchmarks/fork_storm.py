@@ -41,7 +41,8 @@ def at_once(dirs):
     """Seconds until the workload has ended in all."""
     start = time.perf_counter()
     running = [subprocess.Popen(["sh", "-c", WORK % d], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for d in dirs]
-    failed = [p.stderr.read().decode("utf-8", "replace").strip() for p in running if p.wait() != 0]
+    said = [p.communicate()[1].decode("utf-8", "replace").strip() for p in running]
+    failed = [text for p, text in zip(running, said) if p.returncode != 0]
     if failed:
         raise Failed("%d of %d workloads failed: %s" % (len(failed), len(dirs), failed[0]))
     return time.perf_counter() - start
