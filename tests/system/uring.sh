@@ -32,6 +32,7 @@ c umount away
 # Deleted and forgotten files leave the workspace, though FORGET comes over the descriptor.
 for i in $(seq 50); do echo "$i" >"$W/gone$i"; done; rm "$W"/gone*
 check "a snapshot of it" c snapshot work s1
+same "every ring was woken for it" "$(grep -c 'cannot be woken' "$COPPICE_STORE/snapshotd.log")" 0
 check "fsck" c fsck
 
 # Unmounted lazily with a file open; then used on, and gone with the last close.
