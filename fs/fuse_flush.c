@@ -20,12 +20,10 @@
 #include "fs/fuse_pool.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/errand.h"
 
 enum { PASSES = 2, MARKS_MAX = 1000, HOLD_MS = 500, MARK_MS = 30000 };
@@ -85,12 +83,25 @@ void mount_release(struct mount *m)
     mount_unref(m);
 }
 
+/* Two errands (base/errand.h): what waits for an own mount does so without our descriptors. Waiting for our own threads is not for them: waking a ring takes its eventfd. */
+static int sync_at(void *arg, int dir)
+{
+    (void)arg;
+    return syncfs(dir) && errno != EIO && errno != ENOSPC && errno != EDQUOT ? -errno : 0;   /* an old writeback error is no news */
+}
+
+static int mark_at(void *arg, int dir)
+{
+    struct mount *m = arg;
+    struct statfs s;
+
+    return m->ring ? mount_ring_mark(m, dir) : fstatfs(dir, &s) ? -errno : 0;
+}
+
 /* Returns when all that was in the queue is done. *ret_taken: background requests that were taken meanwhile. */
 static int mark(struct mount *m, int dirfd, uint64_t before, uint64_t *ret_taken)
 {
-    struct statfs s;
-
-    int r = m->ring ? mount_ring_mark(m, dirfd) : fstatfs(dirfd, &s) ? -errno : 0;
+    int r = errand_run(dirfd, mark_at, m);
 
     if (r)
         return r;
@@ -110,29 +121,14 @@ static int flush(struct mount *m, int dirfd)
 
     for (unsigned n = 0; !r && n < PASSES; n++) {
         before = atomic_load(&m->background);
-        if (syncfs(dirfd) && errno != EIO && errno != ENOSPC && errno != EDQUOT)   /* an old writeback error is no news */
-            return -errno;
-        r = mark(m, dirfd, before, &taken);
+        r = errand_run(dirfd, sync_at, m);
+        if (!r)
+            r = mark(m, dirfd, before, &taken);
     }
     for (unsigned n = 0; !r && taken >= many && n < MARKS_MAX; n++) {
         before = atomic_load(&m->background);
         r = mark(m, dirfd, before, &taken);
     }
-    return r;
-}
-
-/* In an errand: with a descriptor table of its own. */
-static int flush_at(void *arg, int at)
-{
-    struct mount *m = arg;
-    _cleanup_close_ int dir = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r;
-
-    if (dir < 0)
-        r = -errno;
-    else
-        r = flush(m, dir);
-    close(at);
     return r;
 }
 
@@ -143,7 +139,7 @@ int mount_flush(struct mount *m, int dirfd)
     if (m->opts.ro || m->ws->readonly)
         return 0;
     pthread_mutex_lock(&m->flush_lock);
-    r = errand_run(dirfd, flush_at, m);
+    r = flush(m, dirfd);
     pthread_mutex_unlock(&m->flush_lock);
     return r;
 }
