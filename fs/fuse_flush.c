@@ -20,10 +20,12 @@
 #include "fs/fuse_pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/errand.h"
 
 enum { PASSES = 2, MARKS_MAX = 1000, HOLD_MS = 500, MARK_MS = 30000 };
@@ -83,25 +85,29 @@ void mount_release(struct mount *m)
     mount_unref(m);
 }
 
-/* Two errands (base/errand.h): what waits for an own mount does so without our descriptors. Waiting for our own threads is not for them: waking a ring takes its eventfd. */
-static int sync_at(void *arg, int dir)
-{
-    (void)arg;
-    return syncfs(dir) && errno != EIO && errno != ENOSPC && errno != EDQUOT ? -errno : 0;   /* an old writeback error is no news */
-}
+struct step { struct mount *m; bool sync; };
 
-static int mark_at(void *arg, int dir)
+/* In an errand: with a descriptor table of its own, in which nothing of the daemon's is. So all else, the rings' wake-ups too, is done by who asked. */
+static int ask(void *arg, int at)
 {
-    struct mount *m = arg;
-    struct statfs s;
+    const struct step *s = arg;
+    _cleanup_close_ int dir = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct statfs st;
+    int r = dir < 0 ? -errno : 0;
 
-    return m->ring ? mount_ring_mark(m, dir) : fstatfs(dir, &s) ? -errno : 0;
+    if (!r && s->sync && syncfs(dir) && errno != EIO && errno != ENOSPC && errno != EDQUOT)   /* an old writeback error is no news */
+        r = -errno;
+    if (!r)
+        r = s->m->ring ? mount_ring_mark(s->m, dir) : fstatfs(dir, &st) ? -errno : 0;
+    close(at);
+    return r;
 }
 
 /* Returns when all that was in the queue is done. *ret_taken: background requests that were taken meanwhile. */
-static int mark(struct mount *m, int dirfd, uint64_t before, uint64_t *ret_taken)
+static int mark(struct mount *m, int dirfd, bool sync, uint64_t *ret_taken)
 {
-    int r = errand_run(dirfd, mark_at, m);
+    uint64_t before = atomic_load(&m->background);
+    int r = errand_run(dirfd, ask, &(struct step){ m, sync });
 
     if (r)
         return r;
@@ -116,19 +122,13 @@ static int flush(struct mount *m, int dirfd)
 {
     unsigned max = fuse_max_background(&m->opts);
     unsigned inhand = FUSE_WORKERS_MAX + mount_ring_entries(m);
-    uint64_t many = max > inhand ? max - inhand : 1, before, taken = many;
+    uint64_t many = max > inhand ? max - inhand : 1, taken = many;
     int r = 0;
 
-    for (unsigned n = 0; !r && n < PASSES; n++) {
-        before = atomic_load(&m->background);
-        r = errand_run(dirfd, sync_at, m);
-        if (!r)
-            r = mark(m, dirfd, before, &taken);
-    }
-    for (unsigned n = 0; !r && taken >= many && n < MARKS_MAX; n++) {
-        before = atomic_load(&m->background);
-        r = mark(m, dirfd, before, &taken);
-    }
+    for (unsigned n = 0; !r && n < PASSES; n++)
+        r = mark(m, dirfd, true, &taken);
+    for (unsigned n = 0; !r && taken >= many && n < MARKS_MAX; n++)
+        r = mark(m, dirfd, false, &taken);
     return r;
 }
 
