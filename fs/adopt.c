@@ -176,8 +176,11 @@ void ws_stale(struct workspace *w, uint64_t ino, const char *name, size_t n)
 void ws_told(struct workspace *w)
 {
     pthread_mutex_lock(&w->lock);
-    if (w->redo)
+    if (w->redo) {
         redo_tell_end(w->redo);
+        if (redo_is_lost(w->redo))        /* now a commit makes it good */
+            ws_changed(w, true);
+    }
     pthread_mutex_unlock(&w->lock);
 }
 

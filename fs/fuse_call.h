@@ -155,8 +155,8 @@ void mount_finish(struct mount *m);       /* from a pool thread, refs == 0 */
 int mount_make(struct fuse_pool *p, struct workspace *w, const struct mount_opts *o, void (*on_gone)(void *, struct mount *), void *arg,
                struct mount **ret);
 void mount_unmake(struct mount *m);
-/* iov[0] is filled in. Waits for what the kernel does about it. */
-void mount_notify(struct mount *m, int code, struct iovec *iov, int count);
+/* iov[0] is filled in. Waits for what the kernel does about it. 0; -ENOENT: it knows no such inode or name, so nothing is stale; -errno. */
+int mount_notify(struct mount *m, int code, struct iovec *iov, int count);
 /* --- fuse_raw.c --- */
 /* Handles the requests that libfuse does not know or hides something of. True: done. */
 bool fuse_raw(struct fuse_call *c);

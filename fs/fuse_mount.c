@@ -332,10 +332,12 @@ static int fusectl(void)
 
 void mount_abort(struct mount *m)
 {
-    _cleanup_close_ int dir = fusectl(), fd = -1;
+    _cleanup_close_ int dir = -1, fd = -1;
     char path[32];
 
-    atomic_fetch_add(&m->refs, 1);        /* it is gone as soon as the kernel heard of it, else */
+    if (!mount_tryref(m))                 /* it has ended, and is being finished: once */
+        return;
+    dir = fusectl();
     snprintf(path, sizeof path, "%u/abort", minor(m->dev));
     fd = dir < 0 ? -1 : openat(dir, path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "1", 1) != 1)
@@ -343,7 +345,7 @@ void mount_abort(struct mount *m)
     mount_unref(m);
 }
 
-void mount_notify(struct mount *m, int code, struct iovec *iov, int count)
+int mount_notify(struct mount *m, int code, struct iovec *iov, int count)
 {
     struct fuse_out_header h = { .error = code };
     size_t n = sizeof h;
@@ -352,7 +354,7 @@ void mount_notify(struct mount *m, int code, struct iovec *iov, int count)
         n += iov[i].iov_len;
     h.len = (uint32_t)n;
     iov[0] = (struct iovec){ &h, sizeof h };
-    mount_send(m, iov, count);            /* ENOENT: the kernel knows no such inode or name, so nothing is stale */
+    return mount_send(m, iov, count);
 }
 
 static uint64_t node_of(const struct mount *m, uint64_t ino)
@@ -360,12 +362,12 @@ static uint64_t node_of(const struct mount *m, uint64_t ino)
     return ino == FUSE_ROOT_ID && m->second_root ? ROOT_NODE : ino;
 }
 
-void mount_inval_inode(struct mount *m, uint64_t ino)
+int mount_inval_inode(struct mount *m, uint64_t ino)
 {
     struct fuse_notify_inval_inode_out out = { .ino = node_of(m, ino) };
     struct iovec iov[2] = { { 0 }, { &out, sizeof out } };
 
-    mount_notify(m, FUSE_NOTIFY_INVAL_INODE, iov, 2);
+    return mount_notify(m, FUSE_NOTIFY_INVAL_INODE, iov, 2);
 }
 
 void mount_inval_entry(struct mount *m, uint64_t parent, const char *name, uint32_t name_len)

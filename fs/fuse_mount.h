@@ -47,8 +47,8 @@ void mount_put(struct mount *m);          /* NULL is fine */
 void mount_tell(struct mount *m, void (*fn)(void *arg, struct mount *m), void *arg);
 /* Contents, attributes and listing. But with the writeback cache the kernel believes its own size and times of a regular file as long
  * as it has the inode, so a new size is not seen before mount_inval_entry of all its names, and by those who have it open not at all:
- * give such a file another inode number. */
-void mount_inval_inode(struct mount *m, uint64_t ino);
+ * give such a file another inode number. -ENOENT: the kernel has no such inode. */
+int mount_inval_inode(struct mount *m, uint64_t ino);
 void mount_inval_entry(struct mount *m, uint64_t parent, const char *name, uint32_t name_len);
 /* Cuts the connection: programs see ENOTCONN; on_gone follows. */
 void mount_abort(struct mount *m);

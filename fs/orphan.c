@@ -130,6 +130,15 @@ void ws_lookups_settled(struct workspace *w)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* Not before all that is sent again was taken: the answer to one of these may make it known. */
+void ws_unknown(struct workspace *w, uint64_t ino)
+{
+    ws_lock(w);
+    if (w->settled && is_uncounted(w, ino) && !nlook_get(w->nlook, ino))
+        drop_orphan(w, ino);
+    ws_unlock(w);
+}
+
 struct inos { uint64_t *v; size_t count, cap; };
 
 static int inos_add(void *arg, uint64_t ino)

@@ -174,7 +174,7 @@ void redo_freeze(struct redo *r, uint64_t layer, uint64_t base, uint64_t live)
 
 bool redo_is_due(struct redo *r)
 {
-    bool due = !r->asked && (redo_is_lost(r) || redo_bytes(r) > REDO_SOFT_BYTES);
+    bool due = !r->asked && ((redo_is_lost(r) && !redo_has_gap(r)) || redo_bytes(r) > REDO_SOFT_BYTES);
 
     r->asked = r->asked || due;
     return due;

@@ -53,6 +53,8 @@ void redo_clear(struct redo *r);
 void redo_tell_begin(struct redo *r);
 void redo_stale(struct redo *r, uint64_t ino, const char *name, size_t n);
 void redo_tell_end(struct redo *r);
+/* Something was lost since redo_tell_begin: until redo_tell_end no commit makes the log good. Under ws.lock. */
+bool redo_has_gap(const struct redo *r);
 /* So full that who can should wait for a commit. Any thread. */
 bool redo_is_full(const struct redo *r);
 

@@ -37,7 +37,7 @@ struct redo {
     uint64_t hold;                        /* while `telling`: nothing goes from here on */
     _Atomic unsigned telling;
     _Atomic uint64_t freed;
-    uint32_t losses, losses_at_mark;      /* under ws.lock */
+    uint32_t losses, losses_at_mark, losses_at_hold;      /* under ws.lock */
     bool overflow;                        /* the op being written did not fit */
     bool asked;                           /* redo_is_due() said so */
     bool noted;

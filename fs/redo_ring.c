@@ -132,8 +132,10 @@ void redo_mark(struct redo *r)
 
 void redo_tell_begin(struct redo *r)
 {
-    if (r->telling++ == 0)
+    if (r->telling++ == 0) {
         r->hold = redo_tail(r);
+        r->losses_at_hold = r->losses;
+    }
 }
 
 void redo_tell_end(struct redo *r)
@@ -142,12 +144,19 @@ void redo_tell_end(struct redo *r)
         r->telling--;
 }
 
+bool redo_has_gap(const struct redo *r)
+{
+    return r->telling && r->losses != r->losses_at_hold;
+}
+
+/* With a gap behind `hold` the log stays lost until all was told, whatever is durable: what is before the gap, done again, would undo what was in it, and what was to be told may have been in it. */
 void redo_clear(struct redo *r)
 {
-    uint64_t to = r->telling && r->hold < r->mark ? r->hold : r->mark;
+    bool gap = redo_has_gap(r);
+    uint64_t to = r->telling && r->hold < r->mark && !gap ? r->hold : r->mark;
 
     atomic_store_explicit(&r->h->head, to, memory_order_release);
-    if (r->losses == r->losses_at_mark)
+    if (r->losses == r->losses_at_mark && !gap)
         atomic_store(&r->h->lost, 0);
     r->asked = false;
     if (to == redo_tail(r) && to - atomic_load(&r->freed) <= TRIM_BYTES)

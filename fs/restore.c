@@ -18,7 +18,7 @@
 #include "fs/store.h"
 #include "fs/verbs_internal.h"
 
-struct tell { const struct stales *l; const struct buf *text; };
+struct tell { const struct stales *l; const struct buf *text; uint8_t *unknown; };      /* unknown: by index, or NULL */
 
 static void tell_all(void *arg, struct mount *m)
 {
@@ -28,18 +28,30 @@ static void tell_all(void *arg, struct mount *m)
         const struct stale *x = &t->l->v[i];
         if (x->name.len)
             mount_inval_entry(m, x->ino, (const char *)t->text->data + x->name.off, x->name.len);
-        else
-            mount_inval_inode(m, x->ino);
+        else if (mount_inval_inode(m, x->ino) == -ENOENT && t->unknown)
+            t->unknown[i] = 1;
     }
+}
+
+/* What was removed need not be kept for a kernel that has never heard of it. */
+static void forget_unknown(struct workspace *w, const struct tell *t)
+{
+    for (size_t i = 0; t->unknown && i < t->l->count; i++)
+        if (t->unknown[i])
+            ws_unknown(w, t->l->v[i].ino);
 }
 
 /* What was noted by ws_stale is told. */
 static void tell_kernel(struct workspace *w, const struct stales *l, const struct buf *text)
 {
     struct mount *m = l->count ? mount_of(w) : NULL;
+    struct tell t = { l, text, m ? mem_zalloc(l->count) : NULL };
 
-    if (m)
-        mount_tell(m, tell_all, &(struct tell){ l, text });
+    if (m) {
+        mount_tell(m, tell_all, &t);
+        forget_unknown(w, &t);
+    }
+    free(t.unknown);
     mount_put(m);
     ws_told(w);
 }

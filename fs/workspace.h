@@ -76,6 +76,8 @@ bool redo_applied(struct workspace *w, uint64_t unique, uint32_t opcode, uint64_
 /* Of an adopted workspace: everything that the kernel had queued when it was adopted has been taken (a read gave EAGAIN). Before, a FORGET may be older
  * than a lookup that was answered after it. */
 void ws_lookups_settled(struct workspace *w);
+/* The kernel says that it has no such inode (mount_inval_inode): one without links is dropped then, if it was kept only as the kernel might have known it since before a takeover. */
+void ws_unknown(struct workspace *w, uint64_t ino);
 /* Of an adopted workspace, once its mount is there: what the daemon before has changed by itself and had perhaps not told the kernel (name NULL: the inode). Then ws_told(),
  * also if there was nothing. fn may wait for requests of the mount. Non-zero of fn stops. */
 int ws_untold(struct workspace *w, int (*fn)(void *arg, uint64_t ino, const char *name, uint32_t len), void *arg);

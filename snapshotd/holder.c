@@ -31,7 +31,7 @@
 #include "snapshotd/privilege.h"
 #include "snapshotd/snap_proto.h"
 
-enum { YOUNG_MAX = 10, STUCK_MS = 5000, PAUSE_MAX_MS = 2000 };
+enum { YOUNG_MAX = 10, STUCK_MS = 5000, PAUSE_MAX_MS = 2000, FORKS_MAX = 60, FORK_AGAIN_MS = 500 };
 #define YOUNG_NS 3000000000ull
 
 struct holder {
@@ -39,7 +39,7 @@ struct holder {
     bool foreground;
     char **argv, **daemon;                /* ours; the daemon's */
     struct held_table table;
-    struct child child;
+    struct child child, before;
     int signal_fd, ready_fd;              /* ready_fd: of our starter, until the first daemon has it */
     bool served;                          /* a daemon was ready once */
     bool again, bye, ending;
@@ -97,6 +97,12 @@ static void start(struct holder *h)
     h->stuck_ns = 0;
     int r = child_start((const char *const *)h->daemon, h->ready_fd, &h->child);
     h->ready_fd = -1;
+    /* What killed the daemon may be what leaves no process or memory for the next. Its first start has somebody who waits for it. */
+    for (unsigned tries = 1; r && h->served && tries < FORKS_MAX; tries++) {
+        log_warn("holder: no new process err=%s", errno_name(r));
+        poll(NULL, 0, FORK_AGAIN_MS);
+        r = child_start((const char *const *)h->daemon, -1, &h->child);
+    }
     if (r) {
         log_error("holder: no new process err=%s", errno_name(r));
         end(h, 1);
@@ -166,8 +172,9 @@ static void reap(struct holder *h)
         if (WIFEXITED(status) && !WEXITSTATUS(status))
             continue;
         memcpy(h->why, why, sizeof(why));
-        /* A signal of its own making, soon after its start: the next may fare no better. */
-        if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && clock_mono_ns() - h->child.started_ns < YOUNG_NS)
+        /* A signal of its own making, soon after its start: the next may fare no better. One that was not ready yet is counted elsewhere. */
+        const struct child *c = pid == h->before.pid ? &h->before : &h->child;
+        if (c->ready && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && h->table.lost_ns - c->started_ns < YOUNG_NS)
             h->young++;
     }
 }
@@ -183,6 +190,7 @@ static void on_channel_end(struct holder *h)
         kill(c->pid, SIGKILL);            /* it has ended, unless it closed its channel by mistake: there must be one only */
     if (h->bye || !h->served) {
         int status = 1;
+        held_abort(&h->table);            /* there is nothing; but if there were, a thread of it could wait for that, and we for the thread */
         while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
             ;
         end(h, h->bye ? 0 : 1);
@@ -192,6 +200,7 @@ static void on_channel_end(struct holder *h)
     else if (h->table.lost_ns - c->started_ns > YOUNG_NS)
         h->young = 0;
     snprintf(h->why, sizeof(h->why), "%s", h->again ? "asked for" : "ended");
+    h->before = *c;
     reap(h);
     held_cut(&h->table);
     h->table.restarts++;

@@ -69,7 +69,7 @@ void listener_run(struct daemon *d, int listen_fd, int signal_fd, unsigned idle_
             on_signal(d, signal_fd);
         else if (n > 0 && p[3].revents && holding_told(&d->holding))
             break;
-        else if (n > 0 && (p[0].revents & POLLIN))
+        else if (n > 0 && (p[0].revents & POLLIN) && !daemon_stopping(d))    /* else it waits for the next daemon */
             accept_one(d, listen_fd);
         if (n == 0 && idle_wait_ms(d, idle_exit_s) == 0) {
             log_info("idle ending");

@@ -281,10 +281,11 @@ static _Noreturn void finish_again(struct daemon *d)
 static int take_over(struct daemon *d, int *ret_listen_fd)
 {
     struct adopted a = { 0 };
-    int r = 0;
+    int r = mounts_adopt(&d->mounts, d->store, &a);
 
-    mounts_adopt(&d->mounts, d->store, &a);
-    if ((r = store_begin(d->store)))
+    if (!r)
+        r = store_begin(d->store);
+    if (r)
         return r;
     *ret_listen_fd = d->holding.listen_fd;
     if (*ret_listen_fd < 0 && !(r = snap_socket(d->store_dir, 64, ret_listen_fd)))
@@ -320,10 +321,8 @@ static int serve(struct options *o, int ready)
     if (!o->foreground && (r = redirect_log(o->store)))
         return cannot(ready, "cannot open the log of the store %s: %s", o->store, strerror(-r));
     imports_clean(d.store);
-    if ((r = take_over(&d, &listen_fd))) {
-        store_close(d.store);
-        return cannot(ready, "cannot listen in the store %s: %s", o->store, store_why(r));
-    }
+    if ((r = take_over(&d, &listen_fd)))
+        _exit(cannot(ready, "cannot serve the store %s: %s", o->store, store_why(r)));    /* mounts may be served already: nothing is closed under them */
     log_info("store=%s pid=%d serving", o->store, (int)getpid());
     if (ready >= 0) {
         dprintf(ready, "+");

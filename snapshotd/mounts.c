@@ -59,6 +59,13 @@ struct mount_entry *mounts_entry_of(struct mounts *t, const char *object)
     return NULL;
 }
 
+/* With the table's lock. */
+static void wait_users(struct mount_entry *e)
+{
+    while (e->users)
+        pthread_cond_wait(&e->table->changed, &e->table->lock);
+}
+
 /* From a pool thread: the kernel is done with the mount, and its workspace is committed. */
 void mounts_on_gone(void *arg, struct mount *m)
 {
@@ -68,6 +75,10 @@ void mounts_on_gone(void *arg, struct mount *m)
     (void)m;
     pthread_mutex_lock(&t->lock);
     e->gone = true;
+    wait_users(e);                        /* one of them may be about to let the holder keep it */
+    pthread_mutex_unlock(&t->lock);
+    holding_drop(t->holding, e->id);      /* before its object can be mounted again: the holder must never have two of one */
+    pthread_mutex_lock(&t->lock);
     for (struct mount_entry **at = &t->list; *at; at = &(*at)->next) {
         if (*at != e)
             continue;
@@ -76,12 +87,9 @@ void mounts_on_gone(void *arg, struct mount *m)
         break;
     }
     pthread_cond_broadcast(&t->changed);
-    while (e->users)
-        pthread_cond_wait(&t->changed, &t->lock);
-    uint64_t id = e->id;
+    wait_users(e);
     mounts_entry_unref(e);
     pthread_mutex_unlock(&t->lock);
-    holding_drop(t->holding, id);
 }
 
 struct mount_entry *mounts_entry_new(struct mounts *t, const struct mount_request *q)

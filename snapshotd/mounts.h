@@ -77,8 +77,9 @@ void mounts_flush_end(struct flushing *f);
  * stays). */
 bool mounts_close(struct mounts *t, unsigned timeout_ms);
 /* --- mounts_adopt.c --- */
-/* Takes over the mounts of the daemon before, and serves them. What cannot be taken over ends: its programs see ENOTCONN. */
+/* Takes over the mounts of the daemon before, and serves them. What cannot be taken over ends: its programs see ENOTCONN. -errno: none was touched, for want of memory or
+ * threads: another daemon may do better. */
 struct adopted { unsigned count, failed; uint64_t open_ns, start_ns; };
-void mounts_adopt(struct mounts *t, struct store *s, struct adopted *ret);
+int mounts_adopt(struct mounts *t, struct store *s, struct adopted *ret);
 /* Before another daemon takes over: all mounts are held still for good, and all that was done is durable. */
 void mounts_rest(struct mounts *t);

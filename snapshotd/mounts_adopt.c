@@ -278,7 +278,7 @@ static void start_all(struct adoption *a, struct adopted *ret)
         log_error("mounts taken over, kernel not told of changes err=%s", errno_name(r));
 }
 
-void mounts_adopt(struct mounts *t, struct store *s, struct adopted *ret)
+int mounts_adopt(struct mounts *t, struct store *s, struct adopted *ret)
 {
     struct holding *h = t->holding;
     struct adoption a = { .t = t, .s = s };
@@ -299,4 +299,5 @@ void mounts_adopt(struct mounts *t, struct store *s, struct adopted *ret)
     free(a.made);
     free(a.entries);
     holding_done(h);
+    return r;
 }

@@ -55,7 +55,7 @@ int verb_ping(struct call *c)
     return 0;
 }
 
-/* Answered before it begins: who asked connects again, waits in the listening queue, and is answered by the other daemon. */
+/* Answered before the end, but when nobody is let in any more: who asked connects again, waits in the listening queue, and is answered by the other daemon. */
 int verb_upgrade(struct call *c)
 {
     const char *program = NULL;
@@ -69,10 +69,11 @@ int verb_upgrade(struct call *c)
         r = call_fail(c, -EOPNOTSUPP, "unsupported", "snapshotd runs without its holder, so its mounts would end; `coppice down` and `coppice up` start another one");
     if (r)
         return r;
-    json_t *ok = json_pack("{s:{}}", "ok");
-    r = call_send(c, ok, NULL, 0);
+    r = daemon_again(c->d, program);
+    if (r)
+        return call_errno(c, r, "start another daemon", NULL);
     c->sock_taken = true;                 /* it is answered; the connection ends */
-    return r ? r : daemon_again(c->d, program);
+    return call_send(c, json_pack("{s:{}}", "ok"), NULL, 0);
 }
 
 /* The answer comes from main() when all is closed: then the caller knows that the store is free. */

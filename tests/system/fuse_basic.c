@@ -47,10 +47,14 @@ static struct store *store;
 static char top[32];
 static struct box main_box, *box = &main_box;   /* the one in use: the children's working directory */
 
+static bool cut_what_has_ended;
+
 static void on_gone(void *arg, struct mount *m)
 {
     struct box *b = arg;
 
+    if (cut_what_has_ended)
+        mount_abort(m);
     b->gone_count++;
     sem_post(&b->gone);
 }
@@ -925,6 +929,20 @@ static void an_abort_frees_programs_in_the_middle_of_calls(void **state)
     rmdir(b.dir);
 }
 
+/* A client that could not attach a mount has closed it before it says so. */
+static void cutting_a_mount_that_has_ended_does_nothing(void **state)
+{
+    struct box b = { 0 }, other = { 0 };
+
+    box_open(&b, "ended", &(struct mount_opts){ 0 });
+    cut_what_has_ended = true;
+    box_close(&b);
+    cut_what_has_ended = false;
+    box_open(&other, "other", &(struct mount_opts){ 0 });
+    box_close(&other);
+    assert_int_equal(b.gone_count, 1);
+}
+
 static void a_hundred_mounts_share_the_pool(void **state)
 {
     enum { N = 100 };
@@ -998,6 +1016,7 @@ int main(void)
         cmocka_unit_test(a_flush_brings_in_all_that_was_written_before_it),
         cmocka_unit_test(an_aborted_mount_fails_programs_and_goes),
         cmocka_unit_test(an_abort_frees_programs_in_the_middle_of_calls),
+        cmocka_unit_test(cutting_a_mount_that_has_ended_does_nothing),
         cmocka_unit_test(seeks_from_many_threads_all_end),
         cmocka_unit_test(a_hundred_mounts_share_the_pool),
     };

@@ -34,6 +34,13 @@ same "it is counted" "$(status restarts)" 1
 same "by the same holder" "$(status holder)" "$holder"
 check "status says so" sh -c "'$COPPICE' status | grep -q 'holder: pid $holder, 1 restart, the last with a pause of'"
 
+# Files of before, of which this kernel has forgotten all: a restore that removes them makes room at once, not when the mount ends.
+c create room --bare --quota 64M --inodes 100 >/dev/null; ws_mount room; R=$T/mnt/room
+c snapshot room empty >/dev/null; mkdir "$R/d"; touch "$R"/d/{1..60}; sync -f "$R"
+check "a restore to before, after a takeover" sh -c "echo 2 >/proc/sys/vm/drop_caches; kill -9 $(daemon_pid); ls '$R' >/dev/null && '$COPPICE' restore room --to room@empty"
+check "gives its inodes back" sh -c "mkdir '$R/d' && touch $(printf "'$R/d/%s' " {1..60})"
+c umount room >/dev/null
+
 check "SIGTERM to the daemon: another one" killed TERM
 echo three >&8
 check "mounts go on" grep -q three "$W/open"

@@ -243,6 +243,40 @@ static void what_the_kernel_is_to_be_told_stays_until_it_was(void **state)
     redo_free(next);
 }
 
+/* What is kept for the telling is older than what did not fit, and what did not fit may have been to be told: no commit makes such a log good before all was told. */
+static void what_is_lost_while_the_kernel_is_told_stays_lost_until_it_was(void **state)
+{
+    struct redo *r = fresh_log();
+    char *val = calloc(1, XATTR_VALUE_MAX);
+
+    memset(val, 'x', XATTR_VALUE_MAX - 1);
+    redo_tell_begin(r);
+    put_op(r, 1, "old");
+    while (!redo_is_lost(r))
+        put_op(r, 2, val);
+    put_op(r, 1, "new");                  /* does not fit either */
+    redo_mark(r);
+    redo_clear(r);
+    redo_trim(r);
+    assert_true(redo_is_lost(r));
+    assert_false(redo_is_due(r));         /* a commit is of no use */
+    assert_string_equal(found(redo_fd(r), 0, NULL), strerror(ENODATA));
+    put_op(r, 3, "three");
+    redo_tell_end(r);
+    assert_true(redo_is_due(r));
+    redo_mark(r);
+    redo_clear(r);
+    put_op(r, 4, "four");
+    assert_string_equal(found(redo_fd(r), 0, NULL), "4=four |");
+    redo_tell_begin(r);
+    put_op(r, 5, "five");
+    redo_mark(r);
+    redo_clear(r);
+    assert_string_equal(found(redo_fd(r), 0, NULL), "5=five |");
+    free(val);
+    redo_free(r);
+}
+
 static void what_is_not_a_log_of_this_workspace_is_refused(void **state)
 {
     struct redo *r = fresh_log(), *other;
@@ -719,6 +753,39 @@ static uint64_t unit_of(struct fixture *f, uint64_t ino)
     return s.runs[0].unit;
 }
 
+static void two_files_and_die(struct fixture *f)
+{
+    begin(f);
+    fill(f, create(f, "forgotten"), 2);
+    fill(f, create(f, "looked up"), 3);
+}
+
+/* A restore removes both. The kernel says that it has neither of them: of the one that was looked up since, it speaks of a time before. */
+static void remove_what_the_kernel_does_not_have(struct fixture *f)
+{
+    adopt(f);
+    uint64_t one = lookup(f, "forgotten"), two = lookup(f, "looked up");
+    struct inode in;
+    f->w->settled = false;
+    ws_nlookup_add(f->w, two, 1);
+    CHECK(ws_unlink(f->w, INO_ROOT, "forgotten") == 0 && ws_unlink(f->w, INO_ROOT, "looked up") == 0);
+    CHECK(f->w->orphan_inodes == 2 && f->w->orphan_units > 0);
+    ws_unknown(f->w, one);
+    CHECK(f->w->orphan_inodes == 2);      /* not before all that the kernel sends again was taken */
+    ws_lookups_settled(f->w);
+    ws_unknown(f->w, one);
+    ws_unknown(f->w, two);
+    CHECK(f->w->orphan_inodes == 1 && ws_getattr(f->w, one, &in) == -ENOENT && ws_getattr(f->w, two, &in) == 0);
+    ws_forget(f->w, two, 1);
+    CHECK(f->w->orphan_inodes == 0 && f->w->orphan_units == 0);
+}
+
+static void what_the_kernel_does_not_have_is_not_kept_for_it(void **state)
+{
+    live(*state, two_files_and_die, true);
+    live(*state, remove_what_the_kernel_does_not_have, false);
+}
+
 static void remove_and_die(struct fixture *f)
 {
     begin(f);
@@ -926,6 +993,7 @@ int main(void)
         cmocka_unit_test(it_goes_round),
         cmocka_unit_test(what_does_not_fit_makes_it_lost_until_a_commit_has_everything),
         cmocka_unit_test(what_the_kernel_is_to_be_told_stays_until_it_was),
+        cmocka_unit_test(what_is_lost_while_the_kernel_is_told_stays_lost_until_it_was),
         cmocka_unit_test(what_is_not_a_log_of_this_workspace_is_refused),
         cmocka_unit_test(notes_of_requests_live_through_every_takeover),
         cmocka_unit_test(it_is_right_after_every_instruction),
@@ -935,6 +1003,7 @@ int main(void)
         PROCESSES(what_became_readonly_stays_so),
         PROCESSES(open_files_without_a_name_are_kept_until_they_are_closed),
         PROCESSES(a_forget_from_before_the_takeover_does_not_count_against_lookups_after_it),
+        PROCESSES(what_the_kernel_does_not_have_is_not_kept_for_it),
         PROCESSES(what_the_disk_may_still_refer_to_is_not_overwritten),
         PROCESSES(data_that_another_process_wrote_is_synced_by_the_next_commit),
         PROCESSES(what_a_killed_append_wrote_does_not_come_up),
