@@ -3,8 +3,8 @@
 
   benchmarks/fork_storm.py [BUILD] [--forks 64 --files 2000] [--peers coppice,coppice-uring,overlayfs,xfs,btrfs,cp]
 
-The tree is a git repository of FILES files with a C project in it. The workload: `git status`, `grep -r` over all, and one compiler run: its kernel caches are empty (each fork is a
-fresh mount; for the others caches are dropped before). Figures in seconds: making all copies, the workload in all of them at once (as many processes as forks), one after
+The tree is a git repository of FILES files with a C project in it. The workload: `git status`, `grep -r` over all, and one compiler run: its caches are empty (each fork is a
+fresh mount of a fresh daemon; for all, the kernel's are dropped before). Figures in seconds: making all copies, the workload in all of them at once (as many processes as forks), one after
 the other, and the ratio of the two; on a machine with N CPUs 1/N is the best ratio. RAM-backed throughout. Prints JSON, then a table."""
 import argparse
 import json
@@ -41,7 +41,8 @@ def at_once(dirs):
     """Seconds until the workload has ended in all."""
     start = time.perf_counter()
     running = [subprocess.Popen(["sh", "-c", WORK % d], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for d in dirs]
-    failed = [p.stderr.read().decode("utf-8", "replace").strip() for p in running if p.wait() != 0]
+    said = [p.communicate()[1].decode("utf-8", "replace").strip() for p in running]
+    failed = [text for p, text in zip(running, said) if p.returncode != 0]
     if failed:
         raise Failed("%d of %d workloads failed: %s" % (len(failed), len(dirs), failed[0]))
     return time.perf_counter() - start
@@ -61,6 +62,11 @@ class Forks:
         self.store.start()
         self.store.command("import", source, "source")
         self.store.command("snapshot", "source", "v1")
+
+    def forget(self):
+        """The daemon's caches too: who runs second would find them warm."""
+        self.store.command("down")
+        self.store.command("up", "--store-only")
 
     def make(self, tag, count):
         names = ["%s-%d" % (tag, i) for i in range(count)]
@@ -117,6 +123,9 @@ class Copies:
             run("cp", "-a", self.how, self.source, path)
         return path
 
+    def forget(self):
+        pass
+
     def make(self, tag, count):
         return [self.one("%s-%d" % (tag, i)) for i in range(count)]
 
@@ -152,6 +161,7 @@ def measure(kind, source, forks):
         kind.start(source)
         out = {}
         for what, fn in (("at once", at_once), ("in turn", in_turn)):
+            kind.forget()
             start = time.perf_counter()
             dirs = kind.make(what.replace(" ", "-"), forks)
             out.setdefault("make", time.perf_counter() - start)

@@ -104,6 +104,9 @@ static void remove_oldest(struct feed *f)
     struct feed_segment *s = f->oldest;
     char name[NAME_HEX + 1];
 
+    for (size_t i = 0; i < FEED_OPEN; i++)
+        if (f->open[i].seg == s)          /* nothing goes into its events any more: nobody would be told, and the file may be gone */
+            f->open[i] = (struct feed_open_event){ 0 };
     name_of(s->first, name);
     disk->unlink(f->dirfd, name);         /* if that fails it goes with the next opening */
     f->oldest = s->next;

@@ -1,4 +1,5 @@
-/* Paths as they are now. Those that were asked for are remembered until a directory is renamed: what a tree costs is then one name for each directory. */
+/* Paths as they are now. Those that were asked for are remembered until a directory is renamed: what a tree costs is then one name for each directory.
+ * That one is too long is remembered too (without a path): to find it out takes thousands of names. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +28,22 @@ void feed_path_forget(struct feed *f, uint64_t ino)
     }
 }
 
-void feed_path_learn(struct feed *f, uint64_t ino, const char *path, size_t len)
+static void remember(struct feed *f, uint64_t ino, char *path, size_t len)
 {
     struct feed_path *p = place_of(f, ino);
-    char *copy = len && len <= FEED_PATH_MAX ? mem_dup(path, len) : NULL;
 
     free(p->path);
-    *p = copy ? (struct feed_path){ ino, copy, (uint16_t)len } : (struct feed_path){ 0 };
+    *p = (struct feed_path){ ino, path, (uint16_t)len };
+}
+
+void feed_path_learn(struct feed *f, uint64_t ino, const char *path, size_t len)
+{
+    char *copy = len && len <= FEED_PATH_MAX ? mem_dup(path, len) : NULL;
+
+    if (copy)
+        remember(f, ino, copy, len);
+    else
+        feed_path_forget(f, ino);
 }
 
 struct name_at { char name[NAME_BYTES_MAX]; size_t n; };
@@ -57,7 +67,7 @@ static bool climb(struct workspace *w, uint64_t ino, struct inode in, char *b, s
         const struct feed_path *known = place_of(f, ino);
         struct name_at x;
         if (known->ino == ino) {
-            *ret_cut = *at < known->len + 1u;
+            *ret_cut = !known->path || *at < known->len + 1u;
             if (*ret_cut)
                 return false;
             if (*at < FEED_PATH_MAX)
@@ -96,9 +106,10 @@ bool feed_path_of(struct workspace *w, uint64_t ino, const struct inode *in, con
     if (ino == INO_ROOT)
         return true;
     if (known->ino == ino) {
-        *ret = known->path;
+        *ret_cut = !known->path;
+        *ret = known->path ? known->path : "";
         *ret_len = known->len;
-        return true;
+        return known->path != NULL;
     }
     if (!in && ws_get_inode(w, ino, &own) < 0)
         return false;
@@ -107,8 +118,11 @@ bool feed_path_of(struct workspace *w, uint64_t ino, const struct inode *in, con
         return false;
     }
     char *b = (char *)f->climb.data;
-    if (!climb(w, ino, in ? *in : own, b, &at, ret_cut))
+    if (!climb(w, ino, in ? *in : own, b, &at, ret_cut)) {
+        if (*ret_cut)
+            remember(f, ino, NULL, 0);
         return false;
+    }
     *ret = b + at;
     *ret_len = FEED_PATH_MAX - at;
     feed_path_learn(f, ino, *ret, *ret_len);

@@ -137,8 +137,10 @@ int workspace_feed_off(struct workspace *w)
         return 0;
     int r = workspace_commit(w);
     feed_end(f);
-    if (r == 0)
+    pthread_mutex_lock(&w->commit_lock);
+    if (r == 0 && !w->feed)               /* not those of one that was switched on meanwhile, which removed these */
         feed_remove_files(w->store, w->rec.id);
+    pthread_mutex_unlock(&w->commit_lock);
     feed_unref(f);
     return r;
 }

@@ -85,12 +85,29 @@ void mount_release(struct mount *m)
     mount_unref(m);
 }
 
-/* Returns when all that was in the queue is done. *ret_taken: background requests that were taken meanwhile. */
-static int mark(struct mount *m, int dirfd, uint64_t before, uint64_t *ret_taken)
-{
-    struct statfs s;
+struct step { struct mount *m; bool sync; };
 
-    int r = m->ring ? mount_ring_mark(m, dirfd) : fstatfs(dirfd, &s) ? -errno : 0;
+/* In an errand: with a descriptor table of its own, in which nothing of the daemon's is. So all else, the rings' wake-ups too, is done by who asked. */
+static int ask(void *arg, int at)
+{
+    const struct step *s = arg;
+    _cleanup_close_ int dir = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct statfs st;
+    int r = dir < 0 ? -errno : 0;
+
+    if (!r && s->sync && syncfs(dir) && errno != EIO && errno != ENOSPC && errno != EDQUOT)   /* an old writeback error is no news */
+        r = -errno;
+    if (!r)
+        r = s->m->ring ? mount_ring_mark(s->m, dir) : fstatfs(dir, &st) ? -errno : 0;
+    close(at);
+    return r;
+}
+
+/* Returns when all that was in the queue is done. *ret_taken: background requests that were taken meanwhile. */
+static int mark(struct mount *m, int dirfd, bool sync, uint64_t *ret_taken)
+{
+    uint64_t before = atomic_load(&m->background);
+    int r = errand_run(dirfd, ask, &(struct step){ m, sync });
 
     if (r)
         return r;
@@ -105,34 +122,13 @@ static int flush(struct mount *m, int dirfd)
 {
     unsigned max = fuse_max_background(&m->opts);
     unsigned inhand = FUSE_WORKERS_MAX + mount_ring_entries(m);
-    uint64_t many = max > inhand ? max - inhand : 1, before, taken = many;
+    uint64_t many = max > inhand ? max - inhand : 1, taken = many;
     int r = 0;
 
-    for (unsigned n = 0; !r && n < PASSES; n++) {
-        before = atomic_load(&m->background);
-        if (syncfs(dirfd) && errno != EIO && errno != ENOSPC && errno != EDQUOT)   /* an old writeback error is no news */
-            return -errno;
-        r = mark(m, dirfd, before, &taken);
-    }
-    for (unsigned n = 0; !r && taken >= many && n < MARKS_MAX; n++) {
-        before = atomic_load(&m->background);
-        r = mark(m, dirfd, before, &taken);
-    }
-    return r;
-}
-
-/* In an errand: with a descriptor table of its own. */
-static int flush_at(void *arg, int at)
-{
-    struct mount *m = arg;
-    _cleanup_close_ int dir = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r;
-
-    if (dir < 0)
-        r = -errno;
-    else
-        r = flush(m, dir);
-    close(at);
+    for (unsigned n = 0; !r && n < PASSES; n++)
+        r = mark(m, dirfd, true, &taken);
+    for (unsigned n = 0; !r && taken >= many && n < MARKS_MAX; n++)
+        r = mark(m, dirfd, false, &taken);
     return r;
 }
 
@@ -143,7 +139,7 @@ int mount_flush(struct mount *m, int dirfd)
     if (m->opts.ro || m->ws->readonly)
         return 0;
     pthread_mutex_lock(&m->flush_lock);
-    r = errand_run(dirfd, flush_at, m);
+    r = flush(m, dirfd);
     pthread_mutex_unlock(&m->flush_lock);
     return r;
 }

@@ -30,9 +30,12 @@ enum { SQ_SIZE = 128, CQ_SIZE = 8192 };
 void ring_wake(struct ring *r)
 {
     uint64_t one = 1;
+    ssize_t n;
 
-    while (write(r->evfd, &one, sizeof one) < 0 && errno == EINTR)
+    while ((n = write(r->evfd, &one, sizeof one)) < 0 && errno == EINTR)
         ;
+    if (n < 0)                            /* from an errand? It has not this descriptor */
+        log_error("fuse: ring=%d cannot be woken err=%s", r->cpu, errno_name(errno));
 }
 
 static struct io_uring_sqe *sqe_of(struct ring *r)

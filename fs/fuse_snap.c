@@ -28,27 +28,29 @@ static void dir_inode(struct fuse_call *c, struct inode *ret)
     *ret = (struct inode){ .mode = S_IFDIR | 0555, .nlink = 2, .atime = t, .mtime = t, .ctime = t, .btime = t, .parent = FUSE_ROOT_ID };
 }
 
-static void answer_dir_entry(struct fuse_call *c)
+static void dir_attr(struct fuse_call *c, struct fuse_attr *ret)
 {
-    struct fuse_entry_out out = { .nodeid = SNAPDIR_NODE, .entry_valid = (uint64_t)FUSE_FOREVER };
     struct inode in;
     struct stat st;
 
     dir_inode(c, &in);
     attr_out(c->m, SNAPDIR_NODE, &in, &st);
-    attr_raw(&st, &out.attr);
+    attr_raw(&st, ret);
+}
+
+static void answer_dir_entry(struct fuse_call *c)
+{
+    struct fuse_entry_out out = { .nodeid = SNAPDIR_NODE, .entry_valid = (uint64_t)FUSE_FOREVER };
+
+    dir_attr(c, &out.attr);
     fuse_reply_raw(c, 0, &out, sizeof out);
 }
 
 static void answer_dir_attr(struct fuse_call *c)
 {
     struct fuse_attr_out out = { 0 };
-    struct inode in;
-    struct stat st;
 
-    dir_inode(c, &in);
-    attr_out(c->m, SNAPDIR_NODE, &in, &st);
-    attr_raw(&st, &out.attr);
+    dir_attr(c, &out.attr);
     fuse_reply_raw(c, 0, &out, sizeof out);
 }
 

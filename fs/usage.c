@@ -7,6 +7,7 @@
  *  3. per object: private is what pass 1 gave to it; shared is what its extents refer to otherwise, counted for each use.
  * A workspace's live layer is added from its record and its map: all of that is private. States are folded first. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,7 +79,7 @@ static struct item *add_item(struct sizes *z, const char *id, bool is_snapshot)
     }
     struct item *x = &z->items[z->count++];
     *x = (struct item){ .u.is_snapshot = is_snapshot };
-    memcpy(x->u.id, id, sizeof x->u.id);
+    snprintf(x->u.id, sizeof x->u.id, "%s", id);
     return x;
 }
 

@@ -3,10 +3,11 @@
 
 STATE holds the cursor of the last event whose change is in DST. It is written after the changes, so whatever is killed, and whenever, nothing is left out: what was done twice is
 done once more. Events only say where to look: what is there is read from the mount, and if it has changed again meanwhile, a later event says so.
+Whoever works in the workspace may put a symbolic link in place of a directory at any moment: none is followed, here or in DST, or it would lead out of both.
 Ends when the path UNTIL has been copied (for tests), or with status 75 if the mount was cut off: start it again."""
-import errno, json, os, shutil, stat, subprocess, sys
+import collections, errno, json, os, shutil, stat, subprocess, sys
 
-ws, src, dst, state = sys.argv[1:5]
+ws, state = sys.argv[1], sys.argv[4]
 until = sys.argv[5] if len(sys.argv) > 5 else None
 coppice = os.environ.get('COPPICE', 'coppice')
 
@@ -18,30 +19,77 @@ def text(v):                                # names that are no UTF-8 come as {"
     return v
 
 
-def lstat(path):
-    try:
-        return os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+class Tree:
+    """A directory. Paths below it begin with a slash, "" is itself."""
+    def __init__(self, top):
+        self.top, self.held = top, collections.deque()
+
+    def at(self, path):
+        """What to call it by: its name, in the directory that the others lead to."""
+        *dirs, name = path.split('/')[1:] if path else ['.']
+        fd = os.open(self.top, os.O_PATH | os.O_DIRECTORY)
+        for d in dirs:
+            above = fd
+            try:
+                fd = os.open(d, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            finally:
+                os.close(above)
+        self.held.append(fd)
+        if len(self.held) > 4:
+            os.close(self.held.popleft())
+        return f'/proc/self/fd/{fd}/{name}'
+
+    def release(self):
+        while self.held:
+            os.close(self.held.pop())
+
+    def lstat(self, path):
+        try:
+            return os.lstat(self.at(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open(self, path, flags, is_kind):
+        try:
+            fd = os.open(self.at(path), flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as e:
+            if e.errno in (errno.ELOOP, errno.ENXIO):
+                raise FileNotFoundError(path) from e
+            raise
+        if not is_kind(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise FileNotFoundError(path)
+        return fd
+
+    def names(self, path):
+        fd = self.open(path, os.O_RDONLY, stat.S_ISDIR)
+        try:
+            return set(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+
+src, dst = Tree(sys.argv[2]), Tree(sys.argv[3])
 
 
 def remove(path):
-    st = lstat(path)
+    st = dst.lstat(path)
     if st and stat.S_ISDIR(st.st_mode):
-        shutil.rmtree(path)
+        shutil.rmtree(dst.at(path))
     elif st:
-        os.unlink(path)
+        os.unlink(dst.at(path))
 
 
 def copy_attrs(path, st):
-    os.lchown(dst + path, st.st_uid, st.st_gid)
+    at = dst.at(path)
+    os.lchown(at, st.st_uid, st.st_gid)
     if not stat.S_ISLNK(st.st_mode):
-        os.chmod(dst + path, stat.S_IMODE(st.st_mode))
-    os.utime(dst + path, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)
+        os.chmod(at, stat.S_IMODE(st.st_mode))
+    os.utime(at, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)
 
 
 def copy_range(path, start, end, size):
-    with open(src + path, 'rb') as a, open(dst + path, 'r+b') as b:
+    with os.fdopen(src.open(path, os.O_RDONLY, stat.S_ISREG), 'rb') as a, os.fdopen(dst.open(path, os.O_RDWR, stat.S_ISREG), 'r+b') as b:
         a.seek(start)
         b.seek(start)
         while start < end and (piece := a.read(min(end - start, 1 << 20))):
@@ -52,33 +100,33 @@ def copy_range(path, start, end, size):
 
 def sync(path, deep, whole=True):
     """Makes one name as it is now; deep: with all that is below it."""
-    st, have = lstat(src + path), lstat(dst + path)
+    st, have = src.lstat(path), dst.lstat(path)
     if have and (not st or stat.S_IFMT(st.st_mode) != stat.S_IFMT(have.st_mode) or stat.S_ISLNK(st.st_mode)):
-        remove(dst + path)
+        remove(path)
         have = None
     if not st:
         return
     try:
-        if not have and path and not lstat(dst + os.path.dirname(path)):
+        if not have and path and not dst.lstat(os.path.dirname(path)):
             sync(os.path.dirname(path), False)
         if stat.S_ISDIR(st.st_mode):
             if not have:
-                os.mkdir(dst + path)
+                os.mkdir(dst.at(path))
             if deep or not have:
-                names = set(os.listdir(src + path))
-                for name in set(os.listdir(dst + path)) - names:
-                    remove(dst + path + '/' + name)
+                names = src.names(path)
+                for name in dst.names(path) - names:
+                    remove(path + '/' + name)
                 for name in names:
                     sync(path + '/' + name, True)
         elif stat.S_ISLNK(st.st_mode):
-            os.symlink(os.readlink(src + path), dst + path)
+            os.symlink(os.readlink(src.at(path)), dst.at(path))
         elif stat.S_ISREG(st.st_mode):
             if not have:
-                open(dst + path, 'xb').close()
+                open(dst.at(path), 'xb').close()
             if whole or not have:
                 copy_range(path, 0, st.st_size, st.st_size)
         elif not have:
-            os.mknod(dst + path, st.st_mode, st.st_rdev)
+            os.mknod(dst.at(path), st.st_mode, st.st_rdev)
         copy_attrs(path, st)
     except (FileNotFoundError, NotADirectoryError):
         pass                                # it went away: a later event says so
@@ -115,10 +163,10 @@ class Batch:
 
     def rename(self, old, new):
         """In DST too, so that a directory is not copied. Where it is not as expected, it is looked at as a whole."""
-        if lstat(dst + old) and not (self.look.get(new) or any(p.startswith(new + '/') for p in self.look)):
-            remove(dst + new)
+        if dst.lstat(old) and not (self.look.get(new) or any(p.startswith(new + '/') for p in self.look)):
+            remove(new)
             try:
-                os.rename(dst + old, dst + new)
+                os.rename(dst.at(old), dst.at(new))
             except OSError:
                 self.look[new] = True
         else:
@@ -129,7 +177,7 @@ class Batch:
         for path in sorted(self.look):
             sync(path, self.look[path], whole=self.look[path])
         for path, ranges in self.ranges.items():
-            st, have = lstat(src + path), lstat(dst + path)
+            st, have = src.lstat(path), dst.lstat(path)
             if not st or not have or not stat.S_ISREG(st.st_mode) or not stat.S_ISREG(have.st_mode):
                 sync(path, True)
                 continue
@@ -140,8 +188,8 @@ class Batch:
             except (FileNotFoundError, NotADirectoryError):
                 pass
         for path in sorted(self.look, reverse=True):             # what was done in directories has changed their times
-            st = lstat(src + path)
-            if st and stat.S_ISDIR(st.st_mode) and lstat(dst + path):
+            st, have = src.lstat(path), dst.lstat(path)
+            if st and have and stat.S_ISDIR(st.st_mode) and stat.S_ISDIR(have.st_mode):
                 copy_attrs(path, st)
 
 
@@ -165,7 +213,7 @@ def main():
 
 def follow(watch, known):
     left = b''
-    done = known and until is not None and os.path.exists(dst + '/' + until)
+    done = known and until is not None and dst.lstat('/' + until) is not None
     while not done:
         more = os.read(watch.stdout.fileno(), 1 << 20)
         if not more:
@@ -178,9 +226,11 @@ def follow(watch, known):
                 done = done or (until is not None and text(e.get('path', '')) == until)
             elif not known:                  # from here on all is told: now look at everything once
                 sync('', True)
-                done = until is not None and os.path.exists(dst + '/' + until)
+                done = until is not None and dst.lstat('/' + until) is not None
             cursor = e['cursor']
         batch.apply()
+        src.release()                        # or it could not be unmounted
+        dst.release()
         if cursor:
             save(cursor)
 

@@ -53,6 +53,9 @@ command -v sqlite3 >/dev/null && sqlite3 "$W/db" 'create table t(x); insert into
 is_mirror "and is the tree after real programs" 1
 ln "$W/before/file" "$W/second" && echo more >> "$W/second"
 is_mirror "hard links too" 2
+mkdir "$T/mnt/outside" "$T/outside" "$W/way" && echo theirs > "$T/mnt/outside/f" && echo mine > "$T/outside/f" && : > "$W/way/f" && rm -r "$W/way" && ln -s ../outside "$W/way"
+is_mirror "a symbolic link where a directory was" 2b
+same "leads the mirror nowhere" "$(ls "$T/outside") $(cat "$T/outside/f")" "f mine"
 for i in 3 4 5; do
     timeout -s KILL 0.$i python3 "$HERE/../../docs/examples/mirror.py" w "$W" "$T/copy" "$T/state" >/dev/null 2>&1 &
     for k in $(seq 150); do echo "$i $k" > "$W/k$((k % 40))"; mv "$W/k$((k % 40))" "$W/m$((k % 30))"; done

@@ -630,6 +630,94 @@ static void what_is_too_old_is_a_gap(void **state)
     assert_int_equal(workspace_feed_on(f->w, &(struct feed_limits){ FEED_BYTES_MIN, 1 }), -ERANGE);
 }
 
+/* A change that comes after the file of the last event of its inode was removed is an event of its own. */
+static void nothing_is_joined_into_what_is_too_old(void **state)
+{
+    struct fixture *f = *state;
+    const struct clock_ops *was = clock_src;
+    const struct feed_limits small = { FEED_BYTES_MIN, 3600 };
+    uint64_t ino = new_file(f, "a");
+    struct feed_info info;
+    struct feed_event e;
+
+    clock_src = &fake_clock;
+    assert_int_equal(workspace_feed_on(f->w, &small), 0);
+    new_file(f, "b");
+    struct feed_reader *slow = reader(f, NULL), *r;
+    drain(slow, NULL);                    /* it stays in the first file */
+    write_at(f, ino, 0, 1);
+    for (unsigned i = 0; i < 4000; i++)
+        assert_int_equal(wrename(f->w, i % 2 ? "c" : "b", i % 2 ? "b" : "c", 0), 0);
+    feed_info(f->w->feed, &info);
+    assert_true(info.first.seq > 100);
+    write_at(f, ino, 5, 1);
+    r = reader(f, &info.last);
+    assert_int_equal(feed_read(r, &e), 1);
+    assert_int_equal(e.op, FEED_WRITE);
+    assert_int_equal(e.ino, ino);
+    assert_int_equal(e.from, 5);
+    clock_src = was;
+    feed_reader_free(r);
+    feed_reader_free(slow);
+}
+
+/* Who was told where the journal begins, and nothing more, goes on there. */
+static void the_place_before_the_oldest_event_is_a_cursor(void **state)
+{
+    struct fixture *f = *state;
+    const struct feed_limits small = { FEED_BYTES_MIN, 3600 };
+    struct feed_info info;
+    struct feed_event e;
+    char name[32];
+
+    assert_int_equal(workspace_feed_on(f->w, &small), 0);
+    for (unsigned i = 0; i < 4000; i++) {
+        snprintf(name, sizeof name, "some-name-%u", i);
+        new_file(f, name);
+    }
+    feed_info(f->w->feed, &info);
+    assert_true(info.first.seq > 100);
+    struct feed_reader *r = reader(f, &info.first);
+    assert_int_equal(feed_read(r, &e), 1);
+    assert_int_equal(e.op, FEED_CREATE);
+    assert_int_equal(e.seq, info.first.seq + 1);
+    feed_reader_free(r);
+}
+
+static void a_path_that_is_too_long_is_unknown_until_it_is_shorter(void **state)
+{
+    struct fixture *f = *state;
+    struct feed_reader *r = reader(f, NULL);
+    uint64_t dir[70], at = INO_ROOT, file, n;
+    const struct ws_cred cred = { 0 };
+    struct feed_event e;
+    struct inode in;
+    char name[251];
+
+    memset(name, 'n', 250);
+    name[250] = 0;
+    for (unsigned i = 0; i < 70; i++, at = dir[i - 1])
+        assert_int_equal(ws_create(f->w, at, name, S_IFDIR | 0755, 0, NULL, &cred, 0, true, &dir[i], &in), 0);
+    assert_int_equal(ws_create(f->w, at, "file", S_IFREG | 0644, 0, NULL, &cred, 0, true, &file, &in), 0);
+    count_events(r);
+    for (unsigned i = 0; i < 3; i++) {
+        write_at(f, file, i, 1);
+        e = last_event(r, &n);
+        assert_int_equal(n, 1);
+        assert_true(e.what & FEED_PATH_CUT);
+        assert_int_equal(e.path_len, 0);
+    }
+    assert_int_equal(ws_rename(f->w, dir[9], name, INO_ROOT, "up", 0), 0);
+    write_at(f, file, 9, 1);
+    while (feed_read(r, &e) > 0 && e.op != FEED_WRITE)
+        ;
+    assert_int_equal(e.op, FEED_WRITE);
+    assert_false(e.what & FEED_PATH_CUT);
+    assert_int_equal(e.path_len, 2 + 59 * 251 + 5);
+    assert_memory_equal(e.path, "up/nnn", 6);
+    feed_reader_free(r);
+}
+
 static bool same_cursor(const struct feed_cursor *a, const struct feed_cursor *b)
 {
     return a->journal == b->journal && a->seq == b->seq && a->generation == b->generation;
@@ -944,6 +1032,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_taken_over_workspace_has_no_gap_and_no_event_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(a_clean_end_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_too_old_is_a_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_joined_into_what_is_too_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_place_before_the_oldest_event_is_a_cursor, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_path_that_is_too_long_is_unknown_until_it_is_shorter, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_of_something_else_is_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_a_gap_and_never_an_event, setup, teardown),
         cmocka_unit_test(every_changed_byte_of_an_event_is_seen),
