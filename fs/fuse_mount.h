@@ -4,7 +4,7 @@
 #include <stdint.h>
 struct workspace; struct fuse_pool; struct mount;
 
-/* How requests come: over /dev/fuse, or by io_uring (Linux 6.14, fuse.enable_uring). AUTO is classic: see docs/architecture.md 10. */
+/* How requests come: over /dev/fuse, or by io_uring (Linux 6.14, fuse.enable_uring). AUTO is classic: see docs/architecture.md 7.4. */
 enum mount_transport { TRANSPORT_AUTO, TRANSPORT_CLASSIC, TRANSPORT_URING };
 
 struct mount_opts {

@@ -1,4 +1,4 @@
-/* Merging states: what another line did since a common ancestor is done to ours. docs/architecture.md, "Merge". */
+/* Merging states: what another line did since a common ancestor is done to ours. docs/architecture.md 7.1. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -42,6 +42,7 @@ void daemon_stop(struct daemon *d);
  * -EOPNOTSUPP: there is no holder. */
 int daemon_again(struct daemon *d, const char *program);
 bool daemon_stopping(struct daemon *d);
+bool daemon_is_followed(struct daemon *d);    /* stopping, and another one takes over */
 
 /* verbs_history.c: how history brings in what a mount holds; arg is the daemon. */
 extern const struct history_ops history_mounts;

@@ -78,8 +78,8 @@ static _Noreturn void end(struct holder *h, int status)
 
 static int tell_start(struct holder *h)
 {
-    json_t *start = json_pack("{s:{s:i,s:i,s:I,s:s}}", "start", "restarts", (int)h->table.restarts, "holder", (int)getpid(), "lost_ns", (json_int_t)h->table.lost_ns,
-                              "why", h->why);
+    json_t *start = json_pack("{s:{s:i,s:i,s:I,s:b,s:s}}", "start", "restarts", (int)h->table.restarts, "holder", (int)getpid(), "lost_ns", (json_int_t)h->table.lost_ns,
+                              "stay", h->table.stay, "why", h->why);
     int r = hold_send(h->child.sock, start, &h->table.listen_fd, h->table.listen_fd >= 0);
 
     if (!r)
@@ -246,6 +246,8 @@ static int on_message(struct holder *h, json_t *msg, int *fds, unsigned n)
     } else if (json_object_get(msg, "again")) {
         h->again = true;
         use_programs(h, json_string_value(json_object_get(msg, "program")));
+    } else if (json_object_get(msg, "stay")) {
+        h->table.stay = true;
     } else if (json_object_get(msg, "bye")) {
         h->bye = true;
     } else {

@@ -7,9 +7,10 @@
  *   {"drop": ID}
  *   {"ready": true}                  it serves
  *   {"again": true, "program": PATH} it ends in order; the programs on the disk are to go on, the daemon's and the holder beside it ("": of the same names)
+ *   {"stay": true}                   this daemon, and those after it, do not end when idle
  *   {"bye": true}                    it ends, and so does the holder; nothing is left to hold
  * Holder to daemon, at its start and in this order:
- *   {"start": {"restarts", "holder", "lost_ns": CLOCK_MONOTONIC at the end of the one before, "why"}} [+ listening socket]
+ *   {"start": {"restarts", "holder", "lost_ns": CLOCK_MONOTONIC at the end of the one before, "stay", "why"}} [+ listening socket]
  *   {"hold": ...} for each, then {"go": true}. With "log_only" in its meta there is the redo log alone: the mount is given up, not what was done in it
  * and at any time after: {"end": true}   end, as for the verb shutdown */
 #pragma once

@@ -139,7 +139,7 @@ static int survive(int fd)
 
 int held_save(const struct held_table *t, int *ret_fd)
 {
-    json_t *all = json_array(), *doc = json_pack("{s:i,s:i,s:I,s:o}", "listen", t->listen_fd, "restarts", (int)t->restarts, "lost_ns", (json_int_t)t->lost_ns, "held", all);
+    json_t *all = json_array(), *doc = json_pack("{s:i,s:i,s:I,s:b,s:o}", "listen", t->listen_fd, "restarts", (int)t->restarts, "lost_ns", (json_int_t)t->lost_ns, "stay", t->stay, "held", all);
     _cleanup_close_ int fd = memfd_create("coppice-holder", MFD_CLOEXEC);
     int r = fd < 0 ? -errno : survive(t->listen_fd);
 
@@ -188,15 +188,16 @@ static int load_one(struct held_table *t, json_t *one)
 int held_load(int fd, struct held_table *ret)
 {
     json_t *doc = json_loadfd(fd, 0, NULL), *all = NULL, *one;
-    int listen_fd = -1, restarts = 0, r = 0;
+    int listen_fd = -1, restarts = 0, stay = 0, r = 0;
     json_int_t lost_ns = 0;
     size_t i;
 
     held_table_init(ret);
-    if (!doc || json_unpack(doc, "{s:i,s:i,s:I,s:o}", "listen", &listen_fd, "restarts", &restarts, "lost_ns", &lost_ns, "held", &all))
+    if (!doc || json_unpack(doc, "{s:i,s:i,s:I,s?b,s:o}", "listen", &listen_fd, "restarts", &restarts, "lost_ns", &lost_ns, "stay", &stay, "held", &all))
         r = -EBADMSG;
     ret->listen_fd = r ? -1 : inherited(listen_fd);
     ret->restarts = (unsigned)restarts;
+    ret->stay = stay;
     ret->lost_ns = (uint64_t)lost_ns;
     json_array_foreach(all, i, one)
         if (!r)

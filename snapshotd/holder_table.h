@@ -12,6 +12,7 @@ struct held_table {
     unsigned count;
     int listen_fd;                        /* -1: none yet */
     unsigned restarts;
+    bool stay;                            /* `coppice up` was said: holds for the next daemon too */
     uint64_t lost_ns;                     /* CLOCK_MONOTONIC: when the last daemon ended */
 };
 

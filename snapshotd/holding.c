@@ -39,16 +39,17 @@ static int note(struct holding *h, json_t *msg, const int *fds, unsigned n)
     json_t *v, *meta = json_object_get(msg, "meta");
     const char *why = "";
     json_int_t lost = 0;
-    int restarts = 0, holder = 0;
+    int restarts = 0, holder = 0, stay = 0;
 
     if (json_object_get(msg, "go"))
         return 1;
     if (json_is_integer(v = json_object_get(msg, "hold")) && json_is_object(meta) && n)
         return note_mount(h, json_integer_value(v), meta, fds, n);
-    if (json_unpack(msg, "{s:{s:i,s:i,s:I,s:s}}", "start", "restarts", &restarts, "holder", &holder, "lost_ns", &lost, "why", &why) || n > 1)
+    if (json_unpack(msg, "{s:{s:i,s:i,s:I,s?b,s:s}}", "start", "restarts", &restarts, "holder", &holder, "lost_ns", &lost, "stay", &stay, "why", &why) || n > 1)
         return -EBADMSG;
     h->restarts = (unsigned)restarts;
     h->holder = holder;
+    h->stay = stay;
     h->lost_ns = (uint64_t)lost;
     snprintf(h->why, sizeof(h->why), "%s", why);
     h->listen_fd = n ? fds[0] : -1;
@@ -115,6 +116,11 @@ void holding_ready(struct holding *h)
     if (h->lost_ns)
         h->pause_ns = clock_mono_ns() - h->lost_ns;
     tell(h, json_pack("{s:b}", "ready", 1), NULL, 0);
+}
+
+void holding_stay(struct holding *h)
+{
+    tell(h, json_pack("{s:b}", "stay", 1), NULL, 0);
 }
 
 void holding_again(struct holding *h, const char *program)

@@ -14,6 +14,7 @@ struct holding {
     pid_t holder;
     _Atomic bool lost;                    /* the holder has gone: mounts are as mortal as we are */
     unsigned restarts;                    /* daemons before this one under this holder */
+    bool stay;                            /* the one before was told to */
     uint64_t lost_ns;                     /* CLOCK_MONOTONIC: when the one before ended */
     uint64_t pause_ns;                    /* from then until we served; 0: the first */
     char why[96];                         /* it ended */
@@ -34,6 +35,7 @@ void holding_listen(struct holding *h, int listen_fd);        /* -1: no more */
 bool holding_mount(struct holding *h, uint64_t id, json_t *meta, int device_fd, int redo_fd);
 void holding_drop(struct holding *h, uint64_t id);
 void holding_ready(struct holding *h);
+void holding_stay(struct holding *h);     /* so are those after us */
 void holding_again(struct holding *h, const char *program);   /* program: of the next one, or "" */
 void holding_bye(struct holding *h);
 /* The channel is readable. True: we are to end. */

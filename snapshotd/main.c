@@ -315,6 +315,7 @@ static int serve(struct options *o, int ready)
         return cannot(ready, "cannot serve the store %s: giving up capabilities failed: %s", o->store, strerror(-r));
     if (o->held >= 0 && (r = holding_join(&d.holding, o->held)))
         return cannot(ready, "cannot serve the store %s: the holder does not answer: %s", o->store, strerror(-r));
+    d.stay = d.holding.stay;
     if ((r = open_store(&d, o)))
         return cannot(ready, "cannot open the store %s: %s", o->store, store_why(r));
     d.opened_ns = clock_mono_ns();

@@ -51,6 +51,14 @@ bool daemon_stopping(struct daemon *d)
     return stopping;
 }
 
+bool daemon_is_followed(struct daemon *d)
+{
+    pthread_mutex_lock(&d->lock);
+    bool followed = d->again;
+    pthread_mutex_unlock(&d->lock);
+    return followed;
+}
+
 static void call_run(struct call *c)
 {
     const char *name = json_string_value(json_object_get(c->req, "verb"));

@@ -148,11 +148,19 @@ static bool peer_listens(struct call *c, bool to_send)
     return true;
 }
 
+/* Where another daemon takes over, the connection just ends: who reads asks that one for what comes next. */
+static int not_listening(struct call *c)
+{
+    if (daemon_is_followed(c->d))
+        c->broken = -EPIPE;
+    return c->broken ? c->broken : -ESHUTDOWN;
+}
+
 static int send_now(struct call *c)
 {
     if (!c->more.len)
         return 0;
-    return peer_listens(c, true) ? call_more_flush(c) : c->broken ? c->broken : -ESHUTDOWN;
+    return peer_listens(c, true) ? call_more_flush(c) : not_listening(c);
 }
 
 /* All that there is now. */
@@ -180,7 +188,7 @@ static int follow(struct call *c, struct feed *f, struct feed_reader *r)
 
     while (q == 0) {
         if (!peer_listens(c, false))
-            return c->broken ? c->broken : -ESHUTDOWN;
+            return not_listening(c);
         if (!feed_wait(r, TICK_MS)) {
             if (feed_ended(f))
                 return -ENOENT;

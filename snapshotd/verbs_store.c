@@ -45,8 +45,11 @@ int verb_ping(struct call *c)
         return r;
     if (stay) {
         pthread_mutex_lock(&c->d->lock);
+        bool had = c->d->stay;
         c->d->stay = true;
         pthread_mutex_unlock(&c->d->lock);
+        if (!had)
+            holding_stay(&c->d->holding);
     }
     c->result = json_pack("{s:s,s:s,s:i,s:s,s:s,s:f,s:i,s:o,s:i,s:f}", "version", COPPICE_VERSION, "program", program, "pid", (int)getpid(), "store",
                           c->d->store_dir, "instance", c->store->instance, "uptime_s", (double)(clock_mono_ns() - c->d->started_ns) / 1e9, "mounts",

@@ -222,7 +222,7 @@ static void print_holder(const json_t *s, const json_t *list)
         printf(", %lld restart%s, the last with a pause of %.0f ms", (long long)field_int(s, "restarts"), field_int(s, "restarts") == 1 ? "" : "s",
                json_number_value(json_object_get(s, "pause_ms")));
     if (mortal)
-        printf("; %u mount%s would not outlive snapshotd (see `coppice doctor`)", mortal, mortal == 1 ? "" : "s");
+        printf("; %u mount%s would not outlive snapshotd (transport=uring, or see `coppice doctor`)", mortal, mortal == 1 ? "" : "s");
     printf("\n");
 }
 

@@ -31,7 +31,8 @@ _coppice() {
     done
     case $prev in
         --store) COMPREPLY=($(compgen -d -- "$cur")); return ;;
-        --to | --since) COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); return ;;
+        --since) [[ $verb != export ]] && return; COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); return ;;
+        --to) COMPREPLY=($(compgen -W "$(_coppice_names snapshots)" -- "$cur")); return ;;
         --from | --base) COMPREPLY=($(compgen -W "$(_coppice_names)" -- "$cur")); return ;;
         --into) COMPREPLY=($(compgen -W "$(_coppice_names workspaces)" -- "$cur")); return ;;
         --kind) COMPREPLY=($(compgen -W "root bare" -- "$cur")); return ;;
@@ -40,8 +41,11 @@ _coppice() {
         -u | --user) COMPREPLY=($(compgen -W "user root" -- "$cur")); return ;;
         -s | --signal) COMPREPLY=($(compgen -A signal -- "$cur")); return ;;
         --cwd | --env | -e | --timeout | --listen | --name | --session) return ;;
+        --auto) COMPREPLY=($(compgen -W "every=10m,keep-last=12,hourly=24,daily=7,weekly=4 off" -- "$cur")); return ;;
+        --types) COMPREPLY=($(compgen -W "create modify close_write delete move attrib" -- "$cur")); return ;;
+        --cursor | --size | --keep | --include | --exclude | --take-ours | --take-theirs | --max-restarts | --host | --message) return ;;
         --format) COMPREPLY=($(compgen -W "archive tar" -- "$cur")); return ;;
-        -o) COMPREPLY=($(compgen -W "ro nosuid nodev noexec dev suid transport=auto transport=classic transport=uring uid_base= snapdir nosnapdir" -- "$cur")); return ;;
+        -o) COMPREPLY=($(compgen -W "ro rw nosuid nodev noexec exec dev suid transport=auto transport=classic transport=uring uid_base= snapdir nosnapdir" -- "$cur")); return ;;
         -m | -n | --at | --label | --quota | --inodes | --remove) return ;;
     esac
     if [[ -z $verb ]]; then

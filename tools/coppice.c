@@ -25,7 +25,11 @@ const struct command commands[] = {
       "  --kind KIND     bare: a plain tree (the default); root: a whole root file system, to make sandboxes from\n  -m TEXT         message of the snapshot\n"
       "  --cross-mounts  enter other file systems under the directory\n" },
     { "mount", cmd_mount, "OBJECT DIR [-o OPTIONS]", "Attach a workspace, or a snapshot read-only, to a directory.",
-      "  -o OPTIONS  ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic|uring,uid_base=N,snapdir; nosuid and nodev are the default\n" },
+      "  -o OPTIONS  with commas: ro, rw, nosuid, suid, nodev, dev, noexec, exec (default: nosuid, nodev), and\n"
+      "    snapdir          the workspace's snapshots can be read in DIR/.snap/NAME, which no listing shows (nosnapdir: not)\n"
+      "    transport=uring  by io_uring: faster with many small files, but the mount ends when the daemon is killed or upgraded\n"
+      "                     (classic, which auto means: programs see a pause then)\n"
+      "    uid_base=N       added to the user and group ids shown\n" },
     { "umount", cmd_umount, "OBJECT or DIR [--lazy]", "Detach it; returns when all its changes are stored.",
       "  --lazy  at once, also while programs use it, and without waiting for them\n" },
     { "snapshot", cmd_snapshot, "WS [NAME] [-m TEXT] [--label K=V]... | WS --auto POLICY", "Keep the present state of a workspace; prints the id.",
@@ -75,6 +79,7 @@ const struct command commands[] = {
     BOX_NAMED_VERBS(E)
 #undef E
     { "up", cmd_up, "[--listen ADDR:PORT] [--no-tcp] [--store-only] [--secret-key FILE] [--domain NAME]", "Start the store's daemons to stay; says how to reach them.",
+      "A snapshotd of another version that runs is replaced by this one: mounts go on, after a pause.\n"
       "  --listen ADDR:PORT  serve sandboxes there (default: 127.0.0.1:8421), with the token in STORE/sandbox/token\n"
       "  --listen-any        allow an address that other machines can reach: there is no encryption, put a proxy in front\n"
       "  --no-tcp            only on the socket STORE/sandbox/api.sock\n  --store-only        no sandboxes, only the store's own daemon\n"
@@ -84,7 +89,9 @@ const struct command commands[] = {
       "  --resolver FILE       resolve names by the servers in this resolv.conf (default: /etc/resolv.conf)\n"
       "  --domain NAME         previews are beneath it (*.NAME leads here) besides localhost; [http://|https://]NAME[:PORT], https if not said\n" },
     { "down", cmd_down, "", "End the store's daemons: sandboxes end, mounts are taken away.", "" },
-    { "status", cmd_status, "", "Show the daemons, mounts and sandboxes; status 1 if no daemon runs.", "" },
+    { "status", cmd_status, "", "Show the daemons, mounts and sandboxes; status 1 if no daemon runs.",
+      "The holder keeps mounts alive when snapshotd is killed or upgraded: how often that was, how long programs had to wait the last time, and how\n"
+      "many mounts would not live through it.\n" },
     { "doctor", cmd_doctor, "", "Check what this machine offers, and say what each missing thing costs.", "" },
     { 0 },
 };
@@ -141,6 +148,10 @@ static int run(struct tool *t, int argc, char **argv)
                 args_print_help(c);
                 return 0;
             }
+        if (argc > 1) {
+            fprintf(stderr, "coppice: no such verb '%s'; `coppice --help` shows them\n", argv[1]);
+            return 2;
+        }
         print_usage(stdout);
         return 0;
     }

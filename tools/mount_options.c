@@ -89,7 +89,7 @@ static int each_word(json_t *to, const char *val, bool generic, char **ret_store
         r = take(to, w);
         if (r == 1)
             r = is_ignored(w) && (generic || !strcmp(w, "default_permissions") || !strcmp(w, "defaults")) ? 0
-                : wrong(w, "no such option; there are ro,nosuid,nodev,noexec,dev,suid,transport=auto|classic|uring,uid_base=N,snapdir");
+                : wrong(w, "no such option; there are ro,rw,nosuid,suid,nodev,dev,noexec,exec,transport=auto|classic|uring,uid_base=N,snapdir,nosnapdir");
     }
     return r;
 }

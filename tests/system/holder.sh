@@ -105,6 +105,11 @@ check "SIGTERM to the holder ends the daemon" sh -c "! kill -0 $pid 2>/dev/null"
 check "and unmounts" sh -c "! mountpoint -q '$W'"
 check "the log says that it was clean" sh -c "tail -n 3 '$COPPICE_STORE/snapshotd.log' | grep -q 'ended clean=1'"
 
+# Started by a verb it ends when idle; `up` has it stay, and that holds for the daemons after it.
+c down; "$T/prog/snapshotd/snapshotd" --store "$COPPICE_STORE" --idle-exit 1 && c up --store-only >/dev/null && killed KILL && pid=$(daemon_pid) || fail "a daemon that ends when idle"
+check "after up the next daemon does not end when idle either" sh -c "! timeout 3 tail --pid=$pid -f /dev/null"
+c down
+
 # No holder from the start.
 "$T/prog/snapshotd/snapshotd" --store "$COPPICE_STORE" --no-holder || fail "start without a holder"
 ws_mount work; pid=$(daemon_pid)

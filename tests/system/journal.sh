@@ -99,6 +99,19 @@ events w --cursor "$C2" > "$T/e"
 check "and the numbers follow each other" seqs_follow < "$T/e"
 [ -z "$OUTLIVED" ] || same "a mount that outlived the daemon lost no event" "$(ops < "$T/e" | grep -c gap)" 0
 
+# Another daemon takes over in order: who follows goes on with that one.
+if [ $OUTLIVED ]; then
+    c --json watch --journal w >"$T/on" 2>"$T/on.err" & ON=$!; SYS_PIDS+=($ON)
+    until_true test -s "$T/on"
+    OLD=$(daemon_pid); kill "$OLD"
+    other() { local p; p=$(daemon_pid); [ -n "$p" ] && [ "$p" != "$OLD" ]; }
+    check "SIGTERM to the daemon: another one" until_true other
+    : >"$W/after-term"
+    check "who follows the journal goes on with it" until_true grep -q '"path":"after-term"' "$T/on"
+    same "and was told no error" "$(cat "$T/on.err")" ""
+    kill $ON
+fi
+
 # bounds
 check "a small journal" c watch --journal w --size 256K --once
 C3=$(last_cursor w)

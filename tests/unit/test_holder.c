@@ -115,6 +115,7 @@ static void a_program_that_is_executed_finds_the_table(void **state)
     held_table_init(&t);
     t.listen_fd = file_of("socket");
     t.restarts = 4;
+    t.stay = true;
     t.lost_ns = 123456789012345;
     put(&t, 5, "five", "log five");
     put(&t, 2, "two", NULL);
@@ -125,6 +126,7 @@ static void a_program_that_is_executed_finds_the_table(void **state)
     close(fd);
     assert_int_equal(again.count, 2);
     assert_int_equal(again.restarts, 4);
+    assert_true(again.stay);
     assert_int_equal(again.lost_ns, 123456789012345);
     assert_is(again.listen_fd, "socket");
     assert_int_equal(again.list->id, 5);
