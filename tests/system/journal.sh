@@ -27,7 +27,8 @@ is_mirror() {                              # WHAT NAME: when NAME has come throu
 
 mkdir "$W/before" && echo text > "$W/before/file"
 is_mirror "the mirror begins with what is there" 0
-background follow_until done-1
+background follow_until done-beside
+BESIDE=$!
 (cd "$W" && mkdir -p src/deep/er && for i in $(seq 60); do echo "line $i" > src/deep/er/f$i; done && tar cf all.tar src && mkdir out && tar xf all.tar -C out &&
     mv src moved && mv moved/deep/er/f1 moved/f1 && sed -i s/line/LINE/ moved/deep/er/f2 && ln -s ../x moved/link && cp -r moved again && rm -rf out/src/deep &&
     mkdir -p swap/a swap/b && touch swap/a/1 && mv swap/a swap/c && mv swap/b swap/a && mv swap/c swap/b && chmod 600 again/f1 && chown 3:4 again/f1 &&
@@ -50,6 +51,7 @@ P
 command -v git >/dev/null && (cd "$W" && git init -q repo && cd repo && cp -r ../moved . && git add -A && git -c user.name=a -c user.email=a@b commit -qm one && git checkout -qb two && git mv moved/f1 g &&
     git -c user.name=a -c user.email=a@b commit -qm two && git checkout -q - && git gc -q) >"$T/git.log" 2>&1
 command -v sqlite3 >/dev/null && sqlite3 "$W/db" 'create table t(x); insert into t values(1),(2); vacuum;'
+: > "$W/done-beside"; wait "$BESIDE"           # one mirror at a time: both would write to the copy
 is_mirror "and is the tree after real programs" 1
 ln "$W/before/file" "$W/second" && echo more >> "$W/second"
 is_mirror "hard links too" 2
