@@ -90,12 +90,14 @@ same "but what came since" "$(grep -c '"path":"after"' "$T/e" | sed 's/^[1-9].*/
 
 echo one > "$W/killed"; sync -f "$W"
 C2=$(last_cursor w)
-background follow_until done-5
+background follow_until done-aside
+ASIDE=$!
 kill -9 "$(daemon_pid)"
 OUTLIVED=1
 until_true alive "$W" || OUTLIVED=
 [ $OUTLIVED ] || { umount -l "$W"; check "mounted after kill -9" until_true ws_mount w; }
 echo two > "$W/killed2"
+: > "$W/done-aside"; wait "$ASIDE"
 is_mirror "after kill -9 of the daemon the mirror is the tree" 5
 events w --cursor "$C2" > "$T/e"
 check "and the numbers follow each other" seqs_follow < "$T/e"
