@@ -180,7 +180,7 @@ static int pass(struct feed_reader *r, struct feed_event *ret)
 
     if (r->check) {
         r->check = false;
-        if (r->generation && r->e.generation != r->generation)      /* 0: of a place before any event was seen */
+        if (expected && r->generation && r->e.generation != r->generation)      /* 0: of a place before any event was seen; another event's says nothing of it */
             return give_lost(r, FEED_WHY_CRASH, ret);
         r->seq++;                         /* seen, or not there any more to be compared */
         if (expected) {

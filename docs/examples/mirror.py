@@ -229,6 +229,7 @@ def follow(watch, known):
                 done = until is not None and dst.lstat('/' + until) is not None
             cursor = e['cursor']
         batch.apply()
+        done = done or (until is not None and batch.look.get('', False) and dst.lstat('/' + until) is not None)
         src.release()                        # or it could not be unmounted
         dst.release()
         if cursor:

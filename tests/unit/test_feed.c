@@ -684,6 +684,30 @@ static void the_place_before_the_oldest_event_is_a_cursor(void **state)
     feed_reader_free(r);
 }
 
+/* The events that are there are told, whatever generation those had that are not. */
+static void too_old_is_too_old_over_a_crash_too(void **state)
+{
+    struct fixture *f = *state;
+    const struct feed_limits small = { FEED_BYTES_MIN, 3600 };
+    struct feed_cursor at[2];
+    struct feed_event e;
+    char name[32];
+
+    killed_after(f, 30, 10, 77, 0, at);
+    assert_int_equal(workspace_feed_on(f->w, &small), 0);
+    for (unsigned i = 0; i < 4000; i++) {
+        snprintf(name, sizeof name, "some-name-%u", i);
+        new_file(f, name);
+    }
+    struct feed_reader *r = reader(f, &at[0]);
+    assert_int_equal(feed_read(r, &e), 1);
+    assert_int_equal(e.op, FEED_GAP);
+    assert_int_equal(e.what, FEED_WHY_OLD);
+    assert_int_equal(e.from, at[0].seq + 1);
+    assert_true(count_events(r) > 1000);
+    feed_reader_free(r);
+}
+
 static void a_path_that_is_too_long_is_unknown_until_it_is_shorter(void **state)
 {
     struct fixture *f = *state;
@@ -1034,6 +1058,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(what_is_too_old_is_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_joined_into_what_is_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(the_place_before_the_oldest_event_is_a_cursor, setup, teardown),
+        cmocka_unit_test_setup_teardown(too_old_is_too_old_over_a_crash_too, setup, teardown),
         cmocka_unit_test_setup_teardown(a_path_that_is_too_long_is_unknown_until_it_is_shorter, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_of_something_else_is_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_a_gap_and_never_an_event, setup, teardown),
