@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "benchmarks/op_cost.h"
 #include "fs/feed.h"
 #include "fs/store.h"
 #include "fs/verbs.h"
@@ -11,22 +11,6 @@
 
 enum { TURNS = 9, FILES = 20000, KINDS = 5 };
 static const char *const what[KINDS] = { "create", "write 4 KiB, each to another file", "write 4 KiB, again and again to one", "rename", "unlink" };
-
-static void must(int r, const char *doing)
-{
-    if (r) {
-        fprintf(stderr, "feed_cost: %s: %s\n", doing, strerror(-r));
-        exit(1);
-    }
-}
-
-static double now_s(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);   /* so that a busy machine does not matter */
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 /* Nanoseconds for one of each kind. */
 static void turn(struct workspace *w, double ret[KINDS])

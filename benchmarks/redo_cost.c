@@ -2,29 +2,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "benchmarks/op_cost.h"
 #include "fs/store.h"
 #include "fs/verbs.h"
 #include "fs/workspace.h"
 
 enum { TURNS = 9, CREATES = 40000, WRITES = 60000, FILE_UNITS = 4096 };
-
-static void must(int r, const char *what)
-{
-    if (r) {
-        fprintf(stderr, "redo_cost: %s: %s\n", what, strerror(-r));
-        exit(1);
-    }
-}
-
-static double now_s(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);   /* so that a busy machine does not matter */
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static uint64_t make(struct workspace *w, uint64_t dir, const char *name, uint32_t mode)
 {

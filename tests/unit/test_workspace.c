@@ -23,52 +23,13 @@
 #include "fs/ws_internal.h"
 #include "tests/lib/seed.h"
 #include "tests/lib/tmp.h"
+#include "tests/lib/ws_fixture.h"
 
-static const struct store_options options = { .node_cache_bytes = 8 << 20, .chunk_cache_bytes = 8 << 20, .no_background = true };
 static const struct ws_cred root_cred = { 0, 0, 022 };
-
-struct fixture {
-    char dir[512];
-    struct store *s;
-    struct workspace *w;
-    char id[ID_MAX];
-};
-
-static void fixture_open(struct fixture *f)
-{
-    assert_int_equal(store_open(f->dir, &options, &f->s), 0);
-    assert_int_equal(workspace_open(f->s, f->id, &f->w), 0);
-}
-
-static void fixture_close(struct fixture *f)
-{
-    workspace_unref(f->w);
-    store_close(f->s);
-}
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    struct ws_rec rec;
-
-    assert_int_equal(tmp_make("ws", f->dir, sizeof f->dir), 0);
-    rmdir(f->dir);
-    assert_int_equal(store_init(f->dir), 0);
-    assert_int_equal(store_open(f->dir, &options, &f->s), 0);
-    assert_int_equal(verb_create(f->s, &(struct create_args){ .name = "w", .kind = WS_BARE }, &rec), 0);
-    memcpy(f->id, rec.id, sizeof f->id);
-    assert_int_equal(workspace_open(f->s, f->id, &f->w), 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    fixture_close(f);
-    tmp_remove(f->dir);
-    free(f);
+    *state = fixture_new("ws");
     return 0;
 }
 
